@@ -1,0 +1,175 @@
+//! The promises, for many sources, threads and waits.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use event_driver::{DriverKind, Interest, Token};
+
+use crate::support::{
+    MOMENT, READ, Rig, SOON, duplicate_at, lift_descriptor_limit, pair, pipe, token,
+};
+
+/// A descriptor's number is used again at once: what was pending is not the new tenant's.
+pub fn stale_tokens(kind: DriverKind) {
+    // A range of numbers that no other test uses.
+    let number = 700
+        + 50 * DriverKind::compiled()
+            .iter()
+            .position(|k| *k == kind)
+            .unwrap();
+    let number = i32::try_from(number).unwrap();
+    let mut rig = Rig::new(kind);
+    let (mut old, old_end, _) = pair();
+    let (mut new, new_end, _) = pair();
+    for generation in [1, 3, 5] {
+        let tenant = Token {
+            slot: 0,
+            generation,
+        };
+        let watched = duplicate_at(&old_end, number);
+        assert_eq!(watched.as_raw_fd(), number);
+        rig.try_add(&watched, tenant, Interest::READ).unwrap();
+        drop(watched);
+        old.write_all(b"x").unwrap();
+        rig.driver.delete(tenant).unwrap();
+
+        let successor = Token {
+            slot: 0,
+            generation: generation + 1,
+        };
+        let watched = duplicate_at(&new_end, number);
+        assert_eq!(watched.as_raw_fd(), number);
+        rig.try_add(&watched, successor, Interest::READ).unwrap();
+        if generation == 1 {
+            rig.quiet();
+        }
+        new.write_all(b"x").unwrap();
+        let events = rig.wait(SOON);
+        assert_eq!(
+            (events.len(), events[0].token, events[0].ready),
+            (1, successor, READ)
+        );
+        rig.driver.delete(successor).unwrap();
+    }
+}
+
+/// Sources by the thousand: those that are ready are found, and only those.
+pub fn ten_thousand_sources(kind: DriverKind) {
+    const PIPES: usize = 100;
+    // The backends take turns, as one process may not have enough descriptors for all at once.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let room = lift_descriptor_limit() - 2_000;
+    let per_pipe = 100.min(room / PIPES);
+    let total = per_pipe * PIPES;
+    if total < 10_000 {
+        println!("ONLY {total} SOURCES: the hard limit of descriptors is too low for 10000");
+    }
+    let mut rig = Rig::new(kind);
+    let mut pipes: Vec<_> = (0..PIPES).map(|_| pipe()).collect();
+    for slot in 0..total {
+        let (reader, _) = &pipes[slot % PIPES];
+        rig.add(
+            &duplicate_at(&**reader, 0),
+            u32::try_from(slot).unwrap(),
+            Interest::READ,
+        );
+    }
+    rig.quiet();
+    for active in [0, PIPES / 2, PIPES - 1] {
+        pipes[active].1.write_all(b"x").unwrap();
+        let mut seen = HashSet::new();
+        while seen.len() < per_pipe {
+            let events = rig.wait(SOON);
+            assert!(!events.is_empty(), "{} of {per_pipe} seen", seen.len());
+            for event in events {
+                assert_eq!(event.token.slot as usize % PIPES, active);
+                assert_eq!(event.ready, READ);
+                seen.insert(event.token);
+            }
+        }
+    }
+    for slot in 0..total {
+        rig.driver
+            .delete(token(u32::try_from(slot).unwrap()))
+            .unwrap();
+    }
+    rig.quiet();
+}
+
+/// Eight threads post and wake, each only after its last post was seen: one lost wake of the
+/// last thread would stop them all.
+pub fn wakes_of_many_threads(kind: DriverKind) {
+    const THREADS: usize = 8;
+    const POSTS: usize = 500;
+    let mut rig = Rig::new(kind);
+    let waker = rig.driver.waker();
+    let posted: [AtomicUsize; THREADS] = Default::default();
+    let seen: [AtomicUsize; THREADS] = Default::default();
+    let mut waits = 0;
+    thread::scope(|scope| {
+        let (posted, seen, waker) = (&posted, &seen, &waker);
+        let threads: Vec<_> = (0..THREADS)
+            .map(|i| {
+                scope.spawn(move || {
+                    for post in 1..=POSTS {
+                        posted[i].store(post, Ordering::Release);
+                        waker.wake();
+                        while seen[i].load(Ordering::Acquire) < post {
+                            thread::park();
+                        }
+                    }
+                })
+            })
+            .collect();
+        while seen.iter().any(|seen| seen.load(Ordering::Relaxed) < POSTS) {
+            let start = Instant::now();
+            assert!(rig.wait(SOON).is_empty());
+            assert!(
+                start.elapsed() < SOON,
+                "a wake was lost after {waits} waits"
+            );
+            waits += 1;
+            for (i, thread) in threads.iter().enumerate() {
+                seen[i].store(posted[i].load(Ordering::Acquire), Ordering::Release);
+                thread.thread().unpark();
+            }
+        }
+    });
+    println!("{kind}: {waits} waits for {} wakes", THREADS * POSTS);
+    assert!(
+        waits <= THREADS * POSTS + 1,
+        "a wake ends one wait, not several"
+    );
+}
+
+/// Waits without end leave nothing behind, and the driver works as on the first day.
+pub fn a_million_timeouts(kind: DriverKind) {
+    let mut rig = Rig::new(kind);
+    let (mut ours, _theirs, watched) = pair();
+    rig.add(&watched, 0, Interest::READ);
+    for _ in 0..1_000_000 {
+        assert!(rig.wait(Duration::ZERO).is_empty());
+    }
+    for _ in 0..200 {
+        assert!(rig.wait(Duration::from_nanos(1)).is_empty());
+    }
+    // Waiting until a time takes one wait, not several that come back too early.
+    let mut waits = 0;
+    let end = Instant::now() + MOMENT;
+    while let Some(rest) = end
+        .checked_duration_since(Instant::now())
+        .filter(|d| !d.is_zero())
+    {
+        assert!(rig.wait(rest).is_empty());
+        waits += 1;
+    }
+    assert_eq!(waits, 1);
+    ours.write_all(b"x").unwrap();
+    assert_eq!(rig.one(0), READ);
+}

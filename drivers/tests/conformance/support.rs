@@ -1,0 +1,196 @@
+//! What the tests share: a driver with its events, and sources that are ready at once.
+
+use std::collections::HashSet;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use event_driver::{
+    DriverKind, EVENTS_PER_WAIT, Event, EventDriver, Interest, Readiness, Source, Token,
+};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+pub const READ: Readiness = Readiness::READ;
+pub const WRITE: Readiness = Readiness::WRITE;
+pub const BOTH: Readiness = READ.with(WRITE);
+
+/// Long enough for whatever is going to happen.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Long enough to notice what should not happen.
+pub const MOMENT: Duration = Duration::from_millis(20);
+
+pub fn token(slot: u32) -> Token {
+    Token {
+        slot,
+        generation: 1,
+    }
+}
+
+/// A descriptor of the kind that drivers take.
+pub fn shared(fd: impl Into<OwnedFd>) -> Arc<OwnedFd> {
+    let fd = fd.into();
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    Arc::new(fd)
+}
+
+/// While a test forks, no other one runs: the child holds copies of all descriptors, so that
+/// those which others close stay open for a while.
+static FORKING: RwLock<()> = RwLock::new(());
+
+/// Keeps forks away, or the other tests.
+#[expect(dead_code, reason = "held, not looked at")]
+enum Hold {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// A driver under test. A test has one at a time.
+pub struct Rig {
+    pub driver: Box<dyn EventDriver>,
+    events: Vec<Event>,
+    _hold: Hold,
+}
+
+impl Rig {
+    pub fn new(kind: DriverKind) -> Self {
+        let hold = FORKING.read().unwrap_or_else(PoisonError::into_inner);
+        Self::holding(kind, Hold::Shared(hold))
+    }
+
+    /// For a test that forks.
+    pub fn alone(kind: DriverKind) -> Self {
+        let hold = FORKING.write().unwrap_or_else(PoisonError::into_inner);
+        Self::holding(kind, Hold::Alone(hold))
+    }
+
+    fn holding(kind: DriverKind, hold: Hold) -> Self {
+        let driver = kind.open().unwrap();
+        Self {
+            driver,
+            events: Vec::new(),
+            _hold: hold,
+        }
+    }
+
+    pub fn try_add(&mut self, fd: &Arc<OwnedFd>, token: Token, i: Interest) -> io::Result<()> {
+        self.driver.add(Source::Fd(Arc::clone(fd)), token, i)
+    }
+
+    pub fn add(&mut self, fd: &Arc<OwnedFd>, slot: u32, interest: Interest) {
+        self.try_add(fd, token(slot), interest).unwrap();
+    }
+
+    pub fn rearm(&mut self, slot: u32, interest: Interest) {
+        self.driver.rearm(token(slot), interest).unwrap();
+    }
+
+    /// What one wait returns; the promises for every wait are checked in passing.
+    pub fn wait(&mut self, timeout: Duration) -> &[Event] {
+        self.driver.wait(&mut self.events, Some(timeout)).unwrap();
+        assert!(self.events.len() <= EVENTS_PER_WAIT);
+        let mut seen = HashSet::new();
+        for Event { token, ready } in &self.events {
+            assert!(seen.insert(token), "{token:?} twice in one wait");
+            assert!(!ready.is_empty());
+            assert!(
+                !ready.contains(Readiness::HUP) || ready.contains(READ),
+                "{ready:?}"
+            );
+            assert!(
+                !ready.contains(Readiness::ERR) || ready.contains(BOTH),
+                "{ready:?}"
+            );
+        }
+        &self.events
+    }
+
+    /// The next wait returns one event, of `slot`; what for.
+    pub fn one(&mut self, slot: u32) -> Readiness {
+        let events = self.wait(SOON);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0].token, token(slot));
+        events[0].ready
+    }
+
+    /// Waits until `slot` was reported as `ready` at least, with or without others before.
+    pub fn until(&mut self, slot: u32, ready: Readiness) -> Readiness {
+        let mut seen = Readiness::NONE;
+        while !seen.contains(ready) {
+            let events = self.wait(SOON);
+            assert!(
+                !events.is_empty(),
+                "slot {slot}: saw {seen:?}, wanted {ready:?}"
+            );
+            for event in events.iter().filter(|event| event.token == token(slot)) {
+                seen |= event.ready;
+            }
+        }
+        seen
+    }
+
+    /// Nothing is reported.
+    pub fn quiet(&mut self) {
+        let events = self.wait(MOMENT);
+        assert!(events.is_empty(), "{events:?}");
+    }
+}
+
+/// Two ends of a stream whose bytes arrive at once: ours to use, and the driver's to watch.
+pub fn pair() -> (UnixStream, UnixStream, Arc<OwnedFd>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let watched = shared(theirs.try_clone().unwrap());
+    (ours, theirs, watched)
+}
+
+pub fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (client, server)
+}
+
+pub fn pipe() -> (Arc<OwnedFd>, PipeWriter) {
+    let (reader, writer): (PipeReader, PipeWriter) = io::pipe().unwrap();
+    (shared(reader), writer)
+}
+
+/// Reads until the call would block; how many bytes.
+pub fn drain(mut from: impl Read) -> usize {
+    let (mut total, mut buf) = (0, [0; 4096]);
+    loop {
+        match from.read(&mut buf) {
+            Ok(0) => return total,
+            Ok(n) => total += n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return total,
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+/// Writes until the call would block.
+pub fn fill(mut to: impl Write) {
+    while to.write(&[0; 4096]).is_ok() {}
+}
+
+/// Another descriptor for the same file, its number at least `number`.
+pub fn duplicate_at(fd: impl AsFd, number: i32) -> Arc<OwnedFd> {
+    let fd = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(number)).unwrap();
+    // SAFETY: the descriptor is new and nobody else's.
+    Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lifts the limit of open descriptors as far as it goes; how many may be opened.
+pub fn lift_descriptor_limit() -> usize {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // Systems with an unlimited hard limit have a lower true one.
+    let limit = hard.min(100_000);
+    setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
+    usize::try_from(limit).unwrap()
+}
