@@ -1,0 +1,94 @@
+//! The writing side of an open v1 connection (msgr1 §16).
+//!
+//! Lives behind the session's send lock. Payload bytes are passed on by reference.
+
+use bytes::{BufMut, Bytes};
+
+use super::tag;
+use crate::message::{Message, TxBatch};
+use crate::proto::Checksums;
+use crate::wire::header::flags;
+use crate::wire::{MsgFooter, MsgHeader, Timespec, features};
+
+/// Turns messages and control tags into bytes.
+#[derive(Debug)]
+pub struct Encoder {
+    checksums: Checksums,
+    signed_footer: bool,
+    keepalive2: bool,
+}
+
+impl Encoder {
+    /// An encoder for a connection with these negotiated features.
+    #[must_use]
+    pub fn new(negotiated: u64, checksums: Checksums) -> Self {
+        Self {
+            checksums,
+            signed_footer: features::has(negotiated, features::MSG_AUTH),
+            keepalive2: features::has(negotiated, features::MSGR_KEEPALIVE2),
+        }
+    }
+
+    /// Appends a message as number `seq`.
+    pub fn message(&self, mut message: Message, seq: u64, out: &mut TxBatch) {
+        message.head_mut().seq = seq;
+        let head = *message.head();
+        let checksums = self.checksums;
+        let [front, middle, data] = message.segments_mut();
+        let header = MsgHeader {
+            head,
+            // Segments are bounded by the send queue's limit, far below 4 GiB.
+            front_len: front.len() as u32,
+            middle_len: middle.len() as u32,
+            data_len: data.len() as u32,
+        };
+        let mut footer = MsgFooter {
+            flags: flags::COMPLETE,
+            ..MsgFooter::default()
+        };
+        if checksums.header {
+            footer.front_crc = front.crc();
+            footer.middle_crc = middle.crc();
+        }
+        if checksums.data {
+            footer.data_crc = data.crc();
+        } else {
+            footer.flags |= flags::NOCRC;
+        }
+        out.copy(&[tag::MSG]);
+        out.copy(&header.encode(checksums.header));
+        for segment in message.into_segments() {
+            segment
+                .into_chunks()
+                .for_each(|bytes: Bytes| out.push(bytes));
+        }
+        if self.signed_footer {
+            out.copy(&footer.encode());
+        } else {
+            out.copy(&footer.encode_old());
+        }
+    }
+
+    /// Appends a sign of life that asks for an answer, if the peer knows that form.
+    pub fn keepalive(&self, stamp: Timespec, out: &mut TxBatch) {
+        if self.keepalive2 {
+            stamped(tag::KEEPALIVE2, stamp, out);
+        } else {
+            out.copy(&[tag::KEEPALIVE]);
+        }
+    }
+
+    /// Appends the answer to the peer's keepalive.
+    pub fn keepalive_ack(&self, stamp: Timespec, out: &mut TxBatch) {
+        stamped(tag::KEEPALIVE2_ACK, stamp, out);
+    }
+}
+
+fn stamped(tag: u8, stamp: Timespec, out: &mut TxBatch) {
+    let mut bytes = [0; 9];
+    let mut rest = &mut bytes[..];
+    rest.put_u8(tag);
+    rest.put_u32_le(stamp.secs);
+    rest.put_u32_le(stamp.nanos);
+    out.copy(&bytes);
+}
