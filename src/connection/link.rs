@@ -1,0 +1,569 @@
+//! One TCP connection of a session, or of a peer that is not one yet: reading, and the handshake.
+//!
+//! Belongs to a worker and is only touched by its thread. What is read goes to a sans-I/O protocol
+//! object; what happens is reported to the worker as an [`Outcome`] or an error, and the worker
+//! decides by policy what becomes of it.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Buf, BytesMut};
+use event_driver::sock::Space;
+use event_driver::{Interest, Token};
+
+use super::Connection;
+use super::staging::Staging;
+use crate::error::{Error, ErrorKind};
+use crate::event::{EventCenter, Handle};
+use crate::messenger::Shared;
+use crate::net::{ReadHalf, Stream, WriteHalf};
+use crate::processor::AcceptSlot;
+use crate::proto::v1::{
+    Acceptor, AcceptorEvent, AcceptorParams, Claim, Connector, ConnectorEvent, Decoder, Encoder,
+    Opened, State, Verdict, vet,
+};
+use crate::proto::{Decoded, Gate, Incoming, Toll};
+use crate::throttle::{Permit, Throttle, Ticket};
+use crate::worker::Cmd;
+
+/// Bytes read from one link in a turn before others get their turn.
+const RECEIVE_BUDGET: usize = 1 << 20;
+
+pub(crate) struct Link {
+    /// The registration with the event center.
+    pub(crate) token: Token,
+    shared: Arc<Shared>,
+    reader: Box<dyn ReadHalf>,
+    /// Until the handshake is done; then the session has it.
+    writer: Option<Box<dyn WriteHalf>>,
+    /// Handshake bytes that the socket did not take yet.
+    unsent: BytesMut,
+    /// Input that is not a complete thing yet.
+    tail: BytesMut,
+    phase: Phase,
+    in_seq: u64,
+    tolls: Tolls,
+    /// Given back when the link ends.
+    _slot: Option<AcceptSlot>,
+}
+
+enum Phase {
+    Connecting,
+    Connector(Box<Connector>),
+    Acceptor(Box<Acceptor>, Option<Claim>),
+    Open(Box<Decoder>),
+}
+
+/// What the worker has to do.
+pub(crate) enum Outcome {
+    /// The connecting side's handshake is done.
+    Connected(Opened),
+    /// The accepting side's handshake is done, with whom.
+    Accepted(Claim, Opened),
+    /// The peer lost its session: what is queued for it is void.
+    ResetSession,
+    /// The socket has no more to give, and is re-armed.
+    Drained,
+    /// A throttle is full: nothing is read until a permit comes.
+    Parked,
+    /// The budget is used up.
+    Again,
+    /// The peer said goodbye.
+    Closed,
+}
+
+/// What a link needs of its worker.
+pub(crate) struct Cx<'a> {
+    pub(crate) center: &'a mut EventCenter<Cmd>,
+    pub(crate) staging: &'a mut Staging,
+    /// The link's entry in the worker's table.
+    pub(crate) slot: Token,
+    pub(crate) post: &'a Handle<Cmd>,
+}
+
+impl Link {
+    pub(crate) fn connecting(shared: &Arc<Shared>, stream: Stream, token: Token) -> Self {
+        Self::new(shared, stream, token, Phase::Connecting, None)
+    }
+
+    pub(crate) fn accepted(
+        shared: &Arc<Shared>,
+        stream: Stream,
+        token: Token,
+        params: AcceptorParams,
+        slot: AcceptSlot,
+    ) -> Self {
+        let acceptor = Box::new(Acceptor::new(params));
+        Self::new(
+            shared,
+            stream,
+            token,
+            Phase::Acceptor(acceptor, None),
+            Some(slot),
+        )
+    }
+
+    fn new(
+        shared: &Arc<Shared>,
+        stream: Stream,
+        token: Token,
+        phase: Phase,
+        slot: Option<AcceptSlot>,
+    ) -> Self {
+        Self {
+            token,
+            shared: Arc::clone(shared),
+            reader: stream.reader,
+            writer: Some(stream.writer),
+            unsent: BytesMut::new(),
+            tail: BytesMut::new(),
+            phase,
+            in_seq: 0,
+            tolls: Tolls::default(),
+            _slot: slot,
+        }
+    }
+
+    /// Where in the protocol it is.
+    pub(crate) fn state(&self) -> State {
+        match &self.phase {
+            Phase::Connecting => State::StartConnect,
+            Phase::Connector(connector) => connector.state(),
+            Phase::Acceptor(acceptor, _) => acceptor.state(),
+            Phase::Open(decoder) => decoder.state(),
+        }
+    }
+
+    /// Whether the transport is still connecting, so that a failure says nothing of the peer.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Connecting)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether a throttle holds it up.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.tolls.ticket.is_some()
+    }
+
+    /// Closes the socket, whoever holds its halves.
+    pub(crate) fn close(mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.shutdown();
+        }
+    }
+
+    /// The accepting side speaks first.
+    pub(crate) fn greet(&mut self) -> Result<(), Error> {
+        let Phase::Acceptor(acceptor, _) = &mut self.phase else {
+            return Ok(());
+        };
+        acceptor.start(&mut self.unsent);
+        self.write_handshake()
+    }
+
+    /// The socket has room, or its connect has ended.
+    pub(crate) fn on_writable(
+        &mut self,
+        cx: &mut Cx<'_>,
+        connection: Option<&Connection>,
+    ) -> Result<(), Error> {
+        if self.is_connecting() && !self.finish_connect(connection)? {
+            return rearm(cx, self.token, Interest::WRITE);
+        }
+        self.write_handshake()?;
+        if self.unsent.is_empty() {
+            Ok(())
+        } else {
+            rearm(cx, self.token, Interest::WRITE)
+        }
+    }
+
+    fn finish_connect(&mut self, connection: Option<&Connection>) -> Result<bool, Error> {
+        let (Some(writer), Some(connection)) = (&mut self.writer, connection) else {
+            return Ok(false);
+        };
+        if !writer
+            .finish_connect()
+            .map_err(|e| Error::io(ErrorKind::Unreachable, e))?
+        {
+            return Ok(false);
+        }
+        let params = self.shared.connector_params(&connection.0);
+        let mut connector = Box::new(Connector::new(params));
+        connector.start(&mut self.unsent);
+        self.phase = Phase::Connector(connector);
+        Ok(true)
+    }
+
+    fn write_handshake(&mut self) -> Result<(), Error> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        while !self.unsent.is_empty() {
+            match writer.write(&[IoSlice::new(&self.unsent)]) {
+                Ok(n) => self.unsent.advance(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(disconnected(e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and handles what the socket has. `hup`: the peer has closed its side, so read to the
+    /// end even if a read comes back short.
+    pub(crate) fn receive(
+        &mut self,
+        cx: &mut Cx<'_>,
+        connection: Option<&Connection>,
+        hup: bool,
+    ) -> Result<Outcome, Error> {
+        let tail = std::mem::take(&mut self.tail);
+        let mut buf = cx.staging.begin(tail);
+        let outcome = self.receive_into(&mut buf, cx, connection, hup);
+        self.tail = cx.staging.end(buf);
+        outcome
+    }
+
+    fn receive_into(
+        &mut self,
+        buf: &mut BytesMut,
+        cx: &mut Cx<'_>,
+        connection: Option<&Connection>,
+        hup: bool,
+    ) -> Result<Outcome, Error> {
+        let mut budget = RECEIVE_BUDGET;
+        loop {
+            if let Some(outcome) = self.handle(buf, cx, connection)? {
+                return Ok(outcome);
+            }
+            if budget == 0 {
+                return Ok(Outcome::Again);
+            }
+            cx.staging.make_room(buf);
+            let (asked, read) = self.read(buf);
+            match read {
+                Ok(0) => return Err(self.end_of_stream()),
+                Ok(n) if n < asked && !hup => {
+                    // Not drained for good until what came is handled: a reset may be next.
+                    if let Some(outcome) = self.handle(buf, cx, connection)? {
+                        return Ok(outcome);
+                    }
+                    rearm(cx, self.token, Interest::READ)?;
+                    return Ok(Outcome::Drained);
+                }
+                Ok(n) => budget = budget.saturating_sub(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    rearm(cx, self.token, Interest::READ)?;
+                    return Ok(Outcome::Drained);
+                }
+                Err(e) => return Err(disconnected(e)),
+            }
+        }
+    }
+
+    /// One read: to where a large part lands, if there is one, and behind it into `buf`. Returns
+    /// how much was asked for too.
+    fn read(&mut self, buf: &mut BytesMut) -> (usize, io::Result<usize>) {
+        let limit = buf.capacity() - buf.len();
+        let landing = match &mut self.phase {
+            Phase::Open(decoder) => decoder.landing(),
+            _ => None,
+        };
+        match landing {
+            Some(landing) => {
+                let asked = landing.wanted + limit;
+                let first = Space {
+                    buf: landing.buf,
+                    limit: landing.wanted,
+                };
+                (asked, self.reader.read(&mut [first, Space { buf, limit }]))
+            }
+            None => (limit, self.reader.read(&mut [Space { buf, limit }])),
+        }
+    }
+
+    fn end_of_stream(&self) -> Error {
+        let text = if self.is_open() {
+            "the peer closed the connection"
+        } else {
+            "the peer closed the connection during the handshake; its log says why"
+        };
+        Error::text(ErrorKind::Disconnected, text)
+    }
+
+    /// Feeds the protocol with `buf`. `None`: it needs more.
+    fn handle(
+        &mut self,
+        buf: &mut BytesMut,
+        cx: &mut Cx<'_>,
+        connection: Option<&Connection>,
+    ) -> Result<Option<Outcome>, Error> {
+        match &mut self.phase {
+            Phase::Connecting => Ok(None),
+            Phase::Connector(_) => self.handle_connector(buf, cx),
+            Phase::Acceptor(..) => self.handle_acceptor(buf, cx),
+            Phase::Open(_) => match connection {
+                Some(connection) => self.handle_open(buf, cx, connection),
+                None => Ok(Some(Outcome::Closed)),
+            },
+        }
+    }
+
+    fn handle_connector(
+        &mut self,
+        buf: &mut BytesMut,
+        cx: &mut Cx<'_>,
+    ) -> Result<Option<Outcome>, Error> {
+        let Phase::Connector(connector) = &mut self.phase else {
+            return Ok(None);
+        };
+        while let Some(event) = connector
+            .handle_input(buf, &mut self.unsent)
+            .map_err(Error::proto)?
+        {
+            match event {
+                ConnectorEvent::Learned(addr) => self.shared.learn_addr(addr),
+                ConnectorEvent::RetryGlobal { peer_global_seq } => {
+                    let global_seq = self.shared.next_global_seq(peer_global_seq);
+                    connector.handle_retry(global_seq, &mut self.unsent);
+                }
+                ConnectorEvent::RetrySession { .. } => {
+                    let global_seq = self.shared.next_global_seq(0);
+                    connector.handle_retry(global_seq, &mut self.unsent);
+                }
+                ConnectorEvent::ResetSession => {
+                    let global_seq = self.shared.next_global_seq(0);
+                    connector.handle_retry(global_seq, &mut self.unsent);
+                    return Ok(Some(Outcome::ResetSession));
+                }
+                ConnectorEvent::Wait => {
+                    let text = "the peer told this side to wait for the peer's own connection";
+                    return Err(Error::text(ErrorKind::Disconnected, text));
+                }
+                ConnectorEvent::Ready(opened) => return Ok(Some(Outcome::Connected(opened))),
+            }
+        }
+        self.flush_handshake(cx)
+    }
+
+    fn handle_acceptor(
+        &mut self,
+        buf: &mut BytesMut,
+        cx: &mut Cx<'_>,
+    ) -> Result<Option<Outcome>, Error> {
+        let Phase::Acceptor(acceptor, claimed) = &mut self.phase else {
+            return Ok(None);
+        };
+        let out = &mut self.unsent;
+        while let Some(event) = acceptor.handle_input(buf).map_err(Error::proto)? {
+            let mut event = Some(event);
+            while let Some(happened) = event.take() {
+                match happened {
+                    AcceptorEvent::Claim(claim) => {
+                        let verdict = self.shared.judge(&claim);
+                        *claimed = Some(claim);
+                        event = acceptor
+                            .handle_verdict(verdict, out)
+                            .map_err(Error::proto)?;
+                    }
+                    AcceptorEvent::Ready(opened) => {
+                        let claim = claimed.take().ok_or_else(no_claim)?;
+                        return Ok(Some(Outcome::Accepted(claim, opened)));
+                    }
+                }
+            }
+        }
+        self.flush_handshake(cx)
+    }
+
+    fn flush_handshake(&mut self, cx: &mut Cx<'_>) -> Result<Option<Outcome>, Error> {
+        self.write_handshake()?;
+        if !self.unsent.is_empty() {
+            rearm(cx, self.token, Interest::WRITE)?;
+        }
+        Ok(None)
+    }
+
+    /// The handshake is done: from here on the session writes. False if it was closed meanwhile.
+    pub(crate) fn open(&mut self, connection: &Connection, opened: &Opened) -> bool {
+        let config = &self.shared.config;
+        let decoder = Decoder::new(opened.features, config.checksums, config.limits);
+        self.phase = Phase::Open(Box::new(decoder));
+        let Some(writer) = self.writer.take() else {
+            return false;
+        };
+        let encoder = Encoder::new(opened.features, config.checksums);
+        let unsent = std::mem::take(&mut self.unsent);
+        connection.0.open(opened.features, encoder, writer, &unsent)
+    }
+
+    fn handle_open(
+        &mut self,
+        buf: &mut BytesMut,
+        cx: &mut Cx<'_>,
+        connection: &Connection,
+    ) -> Result<Option<Outcome>, Error> {
+        let Phase::Open(decoder) = &mut self.phase else {
+            return Ok(None);
+        };
+        let (link, slot, post) = (self.token, cx.slot, cx.post);
+        loop {
+            let tolls = &mut self.tolls;
+            let mut gate = TollGate {
+                tolls,
+                connection,
+                slot,
+                link,
+                post,
+            };
+            let incoming = match decoder.decode(buf, &mut gate).map_err(Error::proto)? {
+                Decoded::NeedMore => return Ok(None),
+                Decoded::Throttled => {
+                    cx.center.disarm(link, Interest::READ).map_err(system)?;
+                    self.shared.stats.throttled.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(Outcome::Parked));
+                }
+                Decoded::Incoming(incoming) => incoming,
+            };
+            match incoming {
+                Incoming::Message(mut message) => {
+                    let (held, in_dispatch) = self.tolls.take();
+                    if message.head().seq <= self.in_seq {
+                        self.shared.stats.duplicates.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
+                    self.in_seq = message.head().seq;
+                    message.hold(held);
+                    self.shared.deliver(connection, message, in_dispatch)?;
+                    if connection.is_closed() {
+                        return Ok(Some(Outcome::Closed));
+                    }
+                }
+                Incoming::Keepalive2(stamp) => connection.answer_keepalive(stamp),
+                Incoming::Keepalive2Ack(stamp) => connection.0.keepalive_acked(stamp),
+                // Lossy connections keep nothing that could be acknowledged.
+                Incoming::Keepalive | Incoming::Ack(_) => {}
+                Incoming::Close => return Ok(Some(Outcome::Closed)),
+            }
+        }
+    }
+
+    /// A permit that this link was waiting for. False: it belongs to an earlier link.
+    pub(crate) fn granted(&mut self, link: Token, toll: usize, permit: Permit) -> bool {
+        let mine = link == self.token;
+        if mine {
+            self.tolls.ticket = None;
+            self.tolls.held[toll] = Some(permit);
+        }
+        mine
+    }
+}
+
+impl Shared {
+    /// Decides on a peer that wants in (msgr1 §7, §11): only what a lossy, unregistered policy
+    /// needs, so there is never an older session to consider.
+    fn judge(&self, claim: &Claim) -> Verdict {
+        let policy = self.policy(claim.peer_type);
+        match vet(claim, &self.terms(claim.peer_type, policy)) {
+            Ok(()) => Verdict::Open {
+                features: policy.features_supported,
+                global_seq: self.next_global_seq(0),
+                lossy: policy.lossy,
+                in_seq: 0,
+                reset: false,
+                protocol_version: claim.protocol_version,
+            },
+            Err(refusal) => {
+                tracing::debug!(peer = %claim.peer_addr, ?refusal, "refused");
+                Verdict::Refuse(refusal)
+            }
+        }
+    }
+}
+
+/// The shares of throttles that the message which is being read has taken.
+#[derive(Default)]
+struct Tolls {
+    /// Messages and bytes of the policy, messages and bytes of the dispatch throttle.
+    held: [Option<Permit>; 4],
+    ticket: Option<Ticket>,
+}
+
+impl Tolls {
+    fn take(&mut self) -> ([Option<Permit>; 2], [Option<Permit>; 2]) {
+        let [messages, bytes, dispatch_messages, dispatch_bytes] = std::mem::take(&mut self.held);
+        ([messages, bytes], [dispatch_messages, dispatch_bytes])
+    }
+}
+
+struct TollGate<'a> {
+    tolls: &'a mut Tolls,
+    connection: &'a Connection,
+    slot: Token,
+    link: Token,
+    post: &'a Handle<Cmd>,
+}
+
+impl TollGate<'_> {
+    fn pay(&mut self, toll: usize, throttle: Option<&Arc<Throttle>>, units: u64) -> bool {
+        let Some(throttle) = throttle else {
+            return true;
+        };
+        if self.tolls.held[toll].is_some() || units == 0 {
+            return true;
+        }
+        if self.tolls.ticket.is_some() {
+            return false;
+        }
+        let (slot, link, post) = (self.slot, self.link, self.post.clone());
+        let grant = move |permit| {
+            // If the worker is gone the permit comes back in the error, and is given back.
+            drop(post.submit(Cmd::Granted {
+                slot,
+                link,
+                toll,
+                permit,
+            }));
+        };
+        match throttle.take_or_park(units, grant) {
+            Ok(permit) => self.tolls.held[toll] = Some(permit),
+            Err(ticket) => self.tolls.ticket = Some(ticket),
+        }
+        self.tolls.held[toll].is_some()
+    }
+}
+
+impl Gate for TollGate<'_> {
+    fn admit(&mut self, toll: Toll, size: u64) -> bool {
+        let session = &self.connection.0;
+        match toll {
+            Toll::Messages => self.pay(0, session.policy.throttle_messages.as_ref(), 1),
+            Toll::Bytes => self.pay(1, session.policy.throttle_bytes.as_ref(), size),
+            Toll::Dispatch => {
+                let shared = &session.shared;
+                self.pay(2, Some(&shared.dispatch_messages), 1)
+                    && self.pay(3, Some(&shared.dispatch_bytes), size)
+            }
+        }
+    }
+}
+
+fn rearm(cx: &mut Cx<'_>, token: Token, interest: Interest) -> Result<(), Error> {
+    cx.center.rearm(token, interest).map_err(system)
+}
+
+fn system(error: io::Error) -> Error {
+    Error::io(ErrorKind::System, error)
+}
+
+fn disconnected(error: io::Error) -> Error {
+    Error::io(ErrorKind::Disconnected, error)
+}
+
+fn no_claim() -> Error {
+    Error::text(ErrorKind::System, "a handshake ended without a claim")
+}

@@ -1,0 +1,150 @@
+//! Connections: what users hold of a session with a peer.
+
+mod link;
+mod queue;
+mod session;
+mod staging;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::error::{Error, SendError};
+use crate::message::Message;
+use crate::messenger::ConnectionEvent;
+use crate::wire::{EntityAddr, EntityType};
+use crate::worker::Cmd;
+
+pub(crate) use link::{Cx, Link, Outcome};
+use queue::Control;
+pub(crate) use session::{Flushed, Session};
+pub(crate) use staging::Staging;
+
+/// A session with a peer. Cheap to clone; all clones are the same connection.
+///
+/// Dropping the last clone does not end the session: [`mark_down`](Self::mark_down) does, or the
+/// messenger's shutdown.
+#[derive(Clone)]
+pub struct Connection(pub(crate) Arc<Session>);
+
+impl Connection {
+    /// Queues a message for the peer, in the order of sending within its priority. Never blocks.
+    ///
+    /// What is sent before the handshake is done waits for it. If the connection is idle, this
+    /// thread encodes and writes the message itself (see [`Config::inline_send`]); on the
+    /// connection's own worker, in a fast dispatcher for example, writing is put off to the end of
+    /// the turn, so that replies share one system call.
+    ///
+    /// [`Config::inline_send`]: crate::Config
+    ///
+    /// # Errors
+    /// The message comes back if the send queue is full, the connection is closed, or the message
+    /// exceeds the limits.
+    pub fn send(&self, message: Message) -> Result<(), SendError> {
+        self.0.send(message)
+    }
+
+    /// Sends a sign of life, which the peer answers ([`last_keepalive_ack`]).
+    ///
+    /// [`last_keepalive_ack`]: Self::last_keepalive_ack
+    pub fn send_keepalive(&self) {
+        self.0.send_control(Control::Keepalive);
+    }
+
+    pub(crate) fn answer_keepalive(&self, stamp: crate::wire::Timespec) {
+        self.0.send_control(Control::KeepaliveAck(stamp));
+    }
+
+    /// When the newest keepalive that the peer has answered was sent.
+    #[must_use]
+    pub fn last_keepalive_ack(&self) -> Option<SystemTime> {
+        self.0.last_keepalive_ack()
+    }
+
+    /// Ends the connection at once. What was not sent is dropped, and no event follows; the peer
+    /// sees the end of the stream.
+    pub fn mark_down(&self) {
+        if self.0.close().is_some() {
+            self.0.shared.forget(&self.0);
+            self.0.home.post(Cmd::MarkDown(Arc::clone(&self.0)));
+        }
+    }
+
+    /// Ends the connection for a reason that the dispatchers learn.
+    pub(crate) fn reset(&self, error: Error) {
+        if let Some(unsent) = self.0.close() {
+            self.0.shared.forget(&self.0);
+            self.0
+                .shared
+                .queue_event(self, ConnectionEvent::Reset { error, unsent });
+            self.0.home.post(Cmd::MarkDown(Arc::clone(&self.0)));
+        }
+    }
+
+    /// Whether the handshake is done and the link stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.is_connected()
+    }
+
+    /// Whether the connection has ended for good.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Whether it leads to the messenger itself.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.0.loopback
+    }
+
+    /// The number of messages that wait to be sent.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.0.queued()
+    }
+
+    /// What the peer is.
+    #[must_use]
+    pub fn peer_type(&self) -> EntityType {
+        self.0.peer_type
+    }
+
+    /// Where the peer is, as it announces itself.
+    #[must_use]
+    pub fn peer_addr(&self) -> EntityAddr {
+        self.0.peer_addr
+    }
+
+    /// The features that both sides have; 0 before the handshake is done.
+    #[must_use]
+    pub fn features(&self) -> u64 {
+        self.0.features()
+    }
+
+    /// A number that tells the connections of one messenger apart, from 1.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+}
+
+/// Connections are equal if they are the same session.
+impl PartialEq for Connection {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Connection {}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Connection({} {} {})",
+            self.0.id, self.0.peer_type, self.0.peer_addr
+        )
+    }
+}

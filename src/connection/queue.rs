@@ -1,0 +1,210 @@
+//! What waits to be sent on one connection, and the gate that elects who sends it.
+//!
+//! The gate is changed only under the queue's lock, so "the queue is empty" and "nobody is sending"
+//! are one decision. Whoever turns it from [`Idle`](Gate::Idle) to [`Flushing`](Gate::Flushing) is
+//! the one flusher until it says otherwise; everybody else just queues.
+
+use std::collections::VecDeque;
+
+use crate::error::SendError;
+use crate::message::Message;
+use crate::wire::Timespec;
+
+/// The most answers to keepalives that wait. A peer that sends more without reading gets the newest.
+const KEEPALIVE_ACKS_MAX: usize = 8;
+
+/// Whether the connection can send, and who does it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gate {
+    /// There is no open link; what is queued waits for it.
+    Down,
+    /// Open, nothing to send.
+    Idle,
+    /// Somebody sends.
+    Flushing,
+    /// The socket is full; the worker goes on when it has room.
+    Blocked,
+    /// For good.
+    Closed,
+}
+
+/// Something small that goes before messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Control {
+    Keepalive,
+    KeepaliveAck(Timespec),
+}
+
+#[derive(Debug)]
+pub(super) struct SendQueue {
+    pub(super) gate: Gate,
+    /// Highest priority first; never an empty lane.
+    lanes: Vec<(u16, VecDeque<Message>)>,
+    /// An emptied lane's allocation, kept for the next message.
+    spare: VecDeque<Message>,
+    keepalive: bool,
+    acks: VecDeque<Timespec>,
+    bytes: u64,
+    messages: usize,
+    bytes_max: u64,
+    messages_max: usize,
+}
+
+impl SendQueue {
+    pub(super) fn new(gate: Gate, bytes_max: u64, messages_max: usize) -> Self {
+        Self {
+            gate,
+            lanes: Vec::new(),
+            spare: VecDeque::new(),
+            keepalive: false,
+            acks: VecDeque::new(),
+            bytes: 0,
+            messages: 0,
+            bytes_max,
+            messages_max,
+        }
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages == 0 && !self.keepalive && self.acks.is_empty()
+    }
+
+    /// Queues a message behind those of its priority.
+    pub(super) fn push(&mut self, message: Message) -> Result<(), SendError> {
+        if self.gate == Gate::Closed {
+            return Err(SendError::Closed(message));
+        }
+        let bytes = self.bytes + message.size();
+        let full = self.messages >= self.messages_max;
+        if full || (bytes > self.bytes_max && self.messages > 0) {
+            return Err(SendError::Full(message));
+        }
+        self.bytes = bytes;
+        self.messages += 1;
+        let priority = message.head().priority;
+        let at = self.lanes.partition_point(|(p, _)| *p > priority);
+        if self.lanes.get(at).is_none_or(|(p, _)| *p != priority) {
+            self.lanes
+                .insert(at, (priority, std::mem::take(&mut self.spare)));
+        }
+        self.lanes[at].1.push_back(message);
+        Ok(())
+    }
+
+    pub(super) fn push_control(&mut self, control: Control) {
+        match control {
+            Control::Keepalive => self.keepalive = true,
+            Control::KeepaliveAck(stamp) => {
+                if self.acks.len() == KEEPALIVE_ACKS_MAX {
+                    self.acks.pop_front();
+                }
+                self.acks.push_back(stamp);
+            }
+        }
+    }
+
+    pub(super) fn pop_control(&mut self) -> Option<Control> {
+        if let Some(stamp) = self.acks.pop_front() {
+            return Some(Control::KeepaliveAck(stamp));
+        }
+        std::mem::take(&mut self.keepalive).then_some(Control::Keepalive)
+    }
+
+    /// The oldest message of the highest priority.
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        let (_, lane) = self.lanes.first_mut()?;
+        let message = lane.pop_front()?;
+        if lane.is_empty() {
+            self.spare = self.lanes.remove(0).1;
+        }
+        self.messages -= 1;
+        self.bytes -= message.size();
+        Some(message)
+    }
+
+    /// Drops everything that is queued, and says how many messages that were.
+    pub(super) fn clear(&mut self) -> usize {
+        self.keepalive = false;
+        self.acks.clear();
+        self.lanes.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.messages)
+    }
+
+    /// Drops everything, and takes nothing any more.
+    pub(super) fn close(&mut self) -> usize {
+        self.gate = Gate::Closed;
+        self.clear()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> SendQueue {
+        SendQueue::new(Gate::Idle, 100, 4)
+    }
+
+    fn message(tid: u64, priority: u16, bytes: usize) -> Message {
+        Message::new(1)
+            .with_tid(tid)
+            .with_priority(priority)
+            .with_data(vec![0; bytes])
+    }
+
+    #[test]
+    fn priorities_first_then_order_of_arrival() {
+        let mut queue = queue();
+        for (tid, priority) in [(1, 127), (2, 196), (3, 127), (4, 196)] {
+            queue.push(message(tid, priority, 0)).expect("room");
+        }
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop())
+            .map(|m| m.tid())
+            .collect();
+        assert_eq!(order, [2, 4, 1, 3]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn limits_give_the_message_back() {
+        let mut queue = queue();
+        queue
+            .push(message(1, 1, 1000))
+            .expect("a large one alone is taken");
+        let back = queue.push(message(2, 1, 1)).expect_err("over the bytes");
+        assert!(matches!(&back, SendError::Full(m) if m.tid() == 2));
+        assert_eq!(queue.pop().map(|m| m.tid()), Some(1));
+        for tid in 0..4 {
+            queue.push(message(tid, 1, 25)).expect("fits exactly");
+        }
+        assert!(matches!(
+            queue.push(message(9, 1, 0)),
+            Err(SendError::Full(_))
+        ));
+        assert_eq!(queue.close(), 4);
+        assert!(matches!(
+            queue.push(message(9, 1, 0)),
+            Err(SendError::Closed(_))
+        ));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_keepalives_is_answered_with_the_newest() {
+        let mut queue = queue();
+        for secs in 0..100 {
+            queue.push_control(Control::KeepaliveAck(Timespec { secs, nanos: 0 }));
+        }
+        let acks: Vec<Control> = std::iter::from_fn(|| queue.pop_control()).collect();
+        assert_eq!(acks.len(), KEEPALIVE_ACKS_MAX);
+        assert_eq!(
+            acks.last(),
+            Some(&Control::KeepaliveAck(Timespec { secs: 99, nanos: 0 }))
+        );
+    }
+}

@@ -1,0 +1,354 @@
+//! What is behind a [`Connection`](super::Connection): the sending half, shared by all threads.
+//!
+//! Two locks, never held while user code runs, and taken in this order: `tx` (the flusher's
+//! things), then `queue`. Receiving state is not here; it belongs to the session's home worker.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use event_driver::Token;
+
+use super::queue::{Control, Gate, SendQueue};
+use crate::error::SendError;
+use crate::message::{Message, TxBatch, priority};
+use crate::messenger::{Policy, Shared};
+use crate::net::WriteHalf;
+use crate::proto::v1::Encoder;
+use crate::wire::{EntityAddr, EntityType, Timespec};
+use crate::worker::{Cmd, WorkerHandle, put_off};
+
+/// How much is encoded before it is written: the size of one write.
+const BATCH_BYTES: usize = 256 << 10;
+/// How many messages are encoded before they are written.
+const BATCH_MESSAGES: usize = 64;
+/// How much a thread that is not the session's worker writes before it lets the worker go on.
+const INLINE_BYTES: usize = 64 << 10;
+/// How much the worker writes for one session before it turns to others.
+const WORKER_BYTES: usize = 4 << 20;
+
+pub(crate) struct Session {
+    /// Unique in the messenger; the class of its messages in the dispatch queue. From 1.
+    pub(crate) id: u64,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer_type: EntityType,
+    pub(crate) peer_addr: EntityAddr,
+    pub(crate) policy: Policy,
+    pub(crate) home: WorkerHandle,
+    pub(crate) loopback: bool,
+    /// Its entry in the home worker's table, once it is there.
+    pub(crate) slot: OnceLock<Token>,
+    queue: Mutex<SendQueue>,
+    tx: Mutex<Tx>,
+    connected: AtomicBool,
+    features: AtomicU64,
+    last_keepalive_ack: AtomicU64,
+}
+
+/// What only the one flusher uses, and the home worker when the link comes or goes.
+#[derive(Default)]
+struct Tx {
+    out_seq: u64,
+    link: Option<TxLink>,
+    batch: TxBatch,
+}
+
+struct TxLink {
+    encoder: Encoder,
+    writer: Box<dyn WriteHalf>,
+}
+
+/// How a flush ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flushed {
+    /// Everything is written, or the gate has been taken away; somebody else flushes next time.
+    Done,
+    /// The socket is full; the gate is still in the caller's hand.
+    Full,
+    /// The budget is used up; the gate is still in the caller's hand.
+    More,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        (peer_type, peer_addr): (EntityType, EntityAddr),
+        policy: Policy,
+        home: WorkerHandle,
+        loopback: bool,
+    ) -> Arc<Self> {
+        let config = &shared.config;
+        let gate = if loopback { Gate::Idle } else { Gate::Down };
+        let queue = SendQueue::new(gate, config.send_queue_bytes, config.send_queue_messages);
+        Arc::new(Self {
+            id: shared.next_session_id(),
+            shared: Arc::clone(shared),
+            peer_type,
+            peer_addr,
+            policy,
+            home,
+            loopback,
+            slot: OnceLock::new(),
+            queue: Mutex::new(queue),
+            tx: Mutex::default(),
+            connected: AtomicBool::new(loopback),
+            features: AtomicU64::new(if loopback { u64::MAX } else { 0 }),
+            last_keepalive_ack: AtomicU64::new(0),
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, SendQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tx(&self) -> MutexGuard<'_, Tx> {
+        self.tx.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue().gate == Gate::Closed
+    }
+
+    pub(crate) fn features(&self) -> u64 {
+        self.features.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queue().messages()
+    }
+
+    /// Takes a message for sending; see [`Connection::send`](super::Connection::send).
+    pub(crate) fn send(self: &Arc<Self>, mut message: Message) -> Result<(), SendError> {
+        if !self.prepare(&mut message) {
+            return Err(SendError::TooLarge(message));
+        }
+        let mut queue = self.queue();
+        queue.push(message)?;
+        self.elect(queue);
+        Ok(())
+    }
+
+    pub(super) fn send_control(self: &Arc<Self>, control: Control) {
+        let mut queue = self.queue();
+        if queue.gate != Gate::Closed {
+            queue.push_control(control);
+            self.elect(queue);
+        }
+    }
+
+    /// Fills the head in and computes checksums, on the caller's thread and outside of locks.
+    fn prepare(&self, message: &mut Message) -> bool {
+        let config = &self.shared.config;
+        let head = message.head_mut();
+        head.src = self.shared.name;
+        if head.priority == 0 {
+            head.priority = priority::DEFAULT;
+        }
+        let limits = config.limits;
+        let [front, middle, data] = message.segments_mut();
+        if front.len() > limits.front_max as usize
+            || middle.len() > limits.middle_max as usize
+            || data.len() > limits.data_max as usize
+        {
+            return false;
+        }
+        if !self.loopback && config.checksums.header {
+            front.crc();
+            middle.crc();
+        }
+        if !self.loopback && config.checksums.data {
+            data.crc();
+        }
+        true
+    }
+
+    /// If nobody sends, sees to it that somebody does.
+    fn elect(self: &Arc<Self>, mut queue: MutexGuard<'_, SendQueue>) {
+        if queue.gate != Gate::Idle {
+            return;
+        }
+        queue.gate = Gate::Flushing;
+        drop(queue);
+        if self.loopback {
+            self.home.post(Cmd::Deliver(Arc::clone(self)));
+        } else if !put_off(self) {
+            let inline = self.shared.config.inline_send;
+            if !inline || self.flush(INLINE_BYTES).ok() != Some(Flushed::Done) {
+                // The worker meets the same full socket, or the same error, and deals with it.
+                self.home.post(Cmd::Flush(Arc::clone(self)));
+            }
+        }
+    }
+
+    /// The home worker's flush.
+    pub(crate) fn flush_by_worker(&self) -> io::Result<Flushed> {
+        self.flush(WORKER_BYTES)
+    }
+
+    /// Room in the socket: whether the worker is the flusher now.
+    pub(crate) fn unblock(&self) -> bool {
+        let mut queue = self.queue();
+        let blocked = queue.gate == Gate::Blocked;
+        if blocked {
+            queue.gate = Gate::Flushing;
+        }
+        blocked
+    }
+
+    /// The socket is full: the gate waits for [`unblock`](Self::unblock).
+    pub(crate) fn block(&self) {
+        let mut queue = self.queue();
+        if queue.gate == Gate::Flushing {
+            queue.gate = Gate::Blocked;
+        }
+    }
+
+    /// Writes what is queued. Only for whoever holds the gate at `Flushing`.
+    fn flush(&self, budget: usize) -> io::Result<Flushed> {
+        let mut tx = self.tx();
+        let mut written = 0;
+        loop {
+            while !tx.batch.is_empty() {
+                match tx.write() {
+                    Ok(n) => written += n,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Full),
+                    Err(e) => return Err(e),
+                }
+            }
+            let mut queue = self.queue();
+            if queue.gate != Gate::Flushing {
+                return Ok(Flushed::Done);
+            }
+            if queue.is_empty() {
+                queue.gate = Gate::Idle;
+                return Ok(Flushed::Done);
+            }
+            if written >= budget {
+                return Ok(Flushed::More);
+            }
+            tx.fill(&mut queue, &self.shared);
+        }
+    }
+
+    /// The handshake is done: from now on what is queued goes out by `writer`, behind `unsent`.
+    /// The caller is the flusher then. False if the session was closed meanwhile.
+    pub(crate) fn open(
+        &self,
+        features: u64,
+        encoder: Encoder,
+        writer: Box<dyn WriteHalf>,
+        unsent: &[u8],
+    ) -> bool {
+        let mut tx = self.tx();
+        tx.batch = TxBatch::default();
+        tx.batch.copy(unsent);
+        tx.link = Some(TxLink { encoder, writer });
+        let mut queue = self.queue();
+        if queue.gate == Gate::Closed {
+            return false;
+        }
+        queue.gate = Gate::Flushing;
+        self.features.store(features, Ordering::Release);
+        self.connected.store(true, Ordering::Release);
+        true
+    }
+
+    /// Ends sending for good and says how many messages were not sent. `None` if it was closed
+    /// before.
+    pub(crate) fn close(&self) -> Option<usize> {
+        self.connected.store(false, Ordering::Release);
+        let mut queue = self.queue();
+        (queue.gate != Gate::Closed).then(|| queue.close())
+    }
+
+    /// The peer has lost the session: drops what is queued, and says how many messages that were.
+    pub(crate) fn discard(&self) -> usize {
+        self.queue().clear()
+    }
+
+    /// Lets the link go. Only the home worker does this; it may wait for a flusher's one write.
+    pub(crate) fn drop_link(&self) {
+        let mut tx = self.tx();
+        if let Some(mut link) = tx.link.take() {
+            link.writer.shutdown();
+        }
+        tx.batch = TxBatch::default();
+    }
+
+    /// The next message of the loop-back connection; opens the gate when there is none.
+    pub(crate) fn pop_local(&self) -> Option<Message> {
+        let mut queue = self.queue();
+        let message = queue.pop();
+        if message.is_none() && queue.gate == Gate::Flushing {
+            queue.gate = Gate::Idle;
+        }
+        message
+    }
+
+    pub(crate) fn keepalive_acked(&self, stamp: Timespec) {
+        let word = u64::from(stamp.secs) << 32 | u64::from(stamp.nanos);
+        self.last_keepalive_ack.store(word, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_keepalive_ack(&self) -> Option<SystemTime> {
+        let word = self.last_keepalive_ack.load(Ordering::Relaxed);
+        let stamp = Timespec {
+            secs: (word >> 32) as u32,
+            nanos: word as u32,
+        };
+        (word != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from(stamp))
+    }
+}
+
+impl Tx {
+    fn write(&mut self) -> io::Result<usize> {
+        let Some(link) = &mut self.link else {
+            // The home worker took the link; what was encoded for it is void.
+            self.batch = TxBatch::default();
+            return Ok(0);
+        };
+        self.batch.write_to(|slices| link.writer.write(slices))
+    }
+
+    /// Encodes one batch from the queue.
+    fn fill(&mut self, queue: &mut SendQueue, shared: &Shared) {
+        let Some(link) = &self.link else {
+            debug_assert!(false, "flushing without a link");
+            queue.gate = Gate::Down;
+            return;
+        };
+        while let Some(control) = queue.pop_control() {
+            match control {
+                Control::Keepalive => {
+                    link.encoder.keepalive(shared.stamp(), &mut self.batch);
+                }
+                Control::KeepaliveAck(stamp) => link.encoder.keepalive_ack(stamp, &mut self.batch),
+            }
+        }
+        for _ in 0..BATCH_MESSAGES {
+            if self.batch.len() >= BATCH_BYTES {
+                return;
+            }
+            let Some(message) = queue.pop() else { return };
+            self.out_seq += 1;
+            link.encoder.message(message, self.out_seq, &mut self.batch);
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("peer_type", &self.peer_type)
+            .field("peer_addr", &self.peer_addr)
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}

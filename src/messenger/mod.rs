@@ -1,0 +1,477 @@
+//! Messengers: names, addresses, policies, dispatchers, and the life cycle of it all.
+
+mod builder;
+mod dispatch;
+mod policy;
+mod shared;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use builder::Builder;
+pub use dispatch::{ConnectionEvent, Dispatcher, Handled, Ready};
+pub use policy::Policy;
+pub(crate) use shared::Shared;
+
+use crate::connection::{Connection, Session};
+use crate::error::{Error, ErrorKind};
+use crate::net::Listener;
+use crate::stats::Stats;
+use crate::wire::{AddrType, AddrVec, EntityAddr, EntityName, EntityType};
+use crate::worker::{Cmd, Workers};
+use dispatch::Item;
+
+/// How long the shutdown waits for workers to let go of their connections. Only a handler that
+/// does not return can make it that long.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(30);
+
+/// A named endpoint that sends and receives messages.
+///
+/// Life cycle: build, [`bind`](Self::bind) (servers), add dispatchers, [`start`](Self::start), use,
+/// [`shutdown`](Self::shutdown), [`wait`](Self::wait). After that it may be started again.
+/// Dropping it shuts it down.
+///
+/// ```
+/// use std::sync::{Arc, mpsc};
+/// use async_messenger::message::Message;
+/// use async_messenger::wire::{EntityName, EntityType};
+/// use async_messenger::{Connection, Dispatcher, Handled, Messenger, Policy};
+///
+/// struct Echo;
+/// impl Dispatcher for Echo {
+///     fn dispatch(&self, connection: &Connection, message: Message) -> Handled {
+///         let reply = Message::new(message.kind()).with_front(message.front().to_bytes());
+///         connection.send(reply).expect("one message fits");
+///         Handled::Yes
+///     }
+/// }
+///
+/// struct Print(mpsc::Sender<Vec<u8>>);
+/// impl Dispatcher for Print {
+///     fn dispatch(&self, _: &Connection, message: Message) -> Handled {
+///         self.0.send(message.front().to_bytes().to_vec()).unwrap();
+///         Handled::Yes
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Messenger::builder(EntityName::osd(0))
+///     .default_policy(Policy::stateless_server(0))
+///     .build()?;
+/// let addrs = server.bind(&"v1:127.0.0.1:0".parse()?)?;
+/// server.add_dispatcher_tail(Arc::new(Echo))?;
+/// server.start()?;
+///
+/// let client = Messenger::builder(EntityName::client(-1)).build()?;
+/// let (tx, rx) = mpsc::channel();
+/// client.add_dispatcher_tail(Arc::new(Print(tx)))?;
+/// client.start()?;
+///
+/// let connection = client.connect(EntityType::OSD, &addrs)?;
+/// connection.send(Message::new(42).with_front(&b"hello"[..]))?;
+/// assert_eq!(rx.recv_timeout(std::time::Duration::from_secs(10))?, b"hello");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Messenger {
+    shared: Arc<Shared>,
+    workers: Arc<Workers>,
+    life: Mutex<Life>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Life {
+    phase: Phase,
+    dispatchers: Vec<Arc<dyn Dispatcher>>,
+    /// Bound before the start; their peers wait in the backlog.
+    listeners: Vec<(Box<dyn Listener>, EntityAddr)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone, Default)]
+enum Phase {
+    #[default]
+    New,
+    Started,
+    /// The latch opens when the workers have let go of everything.
+    ShuttingDown(Arc<Latch>),
+}
+
+impl Messenger {
+    /// Begins to build a messenger with this name.
+    #[must_use]
+    pub fn builder(name: EntityName) -> Builder {
+        Builder::new(name)
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>, workers: Arc<Workers>) -> Self {
+        Self {
+            shared,
+            workers,
+            life: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The own name.
+    #[must_use]
+    pub fn name(&self) -> EntityName {
+        self.shared.name
+    }
+
+    /// The own addresses: those that were bound, or the one that a peer has told.
+    #[must_use]
+    pub fn addrs(&self) -> AddrVec {
+        self.shared.addrs()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// The workers, for another messenger to share.
+    #[must_use]
+    pub fn workers(&self) -> &Arc<Workers> {
+        &self.workers
+    }
+
+    /// Listens on addresses and announces them. Only `v1:` addresses can be served.
+    ///
+    /// Port 0 means the first free one of [`Config::bind_port_min`](crate::Config) to
+    /// `bind_port_max`, or any if both are 0. What fails is tried again `bind_retry_count` times
+    /// in all. Returns the addresses with the ports that were bound and this messenger's nonce.
+    ///
+    /// # Errors
+    /// If there is no address, one is of another type, or one cannot be bound; none is bound then.
+    pub fn bind(&self, addrs: &AddrVec) -> Result<AddrVec, Error> {
+        if addrs.0.is_empty() {
+            return Err(Error::misuse("there is no address to bind"));
+        }
+        let mut bound = Vec::new();
+        for addr in &addrs.0 {
+            bound.push(self.bind_one(*addr)?);
+        }
+        let own = AddrVec(bound.iter().map(|(_, addr)| *addr).collect());
+        self.shared.announce(&own);
+        let mut life = self.life();
+        match life.phase {
+            Phase::Started => self.serve(bound),
+            _ => life.listeners.extend(bound),
+        }
+        Ok(own)
+    }
+
+    fn bind_one(&self, addr: EntityAddr) -> Result<(Box<dyn Listener>, EntityAddr), Error> {
+        let (AddrType::Legacy | AddrType::Any, Some(wanted)) = (addr.kind, addr.sock) else {
+            let text = format!("cannot bind {addr}: only v1:IP:PORT addresses are served");
+            return Err(Error::misuse(text));
+        };
+        let config = &self.shared.config;
+        let mut attempt = 1;
+        loop {
+            let error = match self.listen(wanted) {
+                Ok((listener, at)) => {
+                    let nonce = self.shared.nonce;
+                    let own = EntityAddr {
+                        kind: AddrType::Legacy,
+                        nonce,
+                        sock: Some(at),
+                    };
+                    return Ok((listener, own));
+                }
+                Err(error) => error,
+            };
+            if attempt >= config.bind_retry_count {
+                return Err(Error::io(ErrorKind::Bind, error).at(addr, None));
+            }
+            tracing::warn!(%addr, %error, attempt, retry_in = ?config.bind_retry_delay, "bind");
+            std::thread::sleep(config.bind_retry_delay);
+            attempt += 1;
+        }
+    }
+
+    /// One attempt: the port that is asked for, or the first free one of the range.
+    fn listen(&self, wanted: SocketAddr) -> std::io::Result<(Box<dyn Listener>, SocketAddr)> {
+        let config = &self.shared.config;
+        let (min, max) = match wanted.port() {
+            0 => (config.bind_port_min, config.bind_port_max),
+            port => (port, port),
+        };
+        let mut port = min;
+        loop {
+            let mut addr = wanted;
+            addr.set_port(port);
+            match self.workers.stack().listen(addr, &config.socket) {
+                Ok(listener) => {
+                    let at = listener.local_addr()?;
+                    return Ok((listener, at));
+                }
+                Err(error) if port >= max => return Err(error),
+                Err(_) => port += 1,
+            }
+        }
+    }
+
+    fn serve(&self, listeners: Vec<(Box<dyn Listener>, EntityAddr)>) {
+        for (listener, addr) in listeners {
+            let cmd = Cmd::Listen(Arc::clone(&self.shared), listener, addr);
+            self.workers.least_loaded().post(cmd);
+        }
+    }
+
+    /// Adds a dispatcher before those that are there.
+    ///
+    /// # Errors
+    /// If the messenger has been started: dispatchers are fixed then, so that looking them up
+    /// costs nothing.
+    pub fn add_dispatcher_head(&self, dispatcher: Arc<dyn Dispatcher>) -> Result<(), Error> {
+        self.add_dispatcher(|list| list.insert(0, dispatcher))
+    }
+
+    /// Adds a dispatcher behind those that are there.
+    ///
+    /// # Errors
+    /// As [`add_dispatcher_head`](Self::add_dispatcher_head).
+    pub fn add_dispatcher_tail(&self, dispatcher: Arc<dyn Dispatcher>) -> Result<(), Error> {
+        self.add_dispatcher(|list| list.push(dispatcher))
+    }
+
+    fn add_dispatcher(&self, add: impl FnOnce(&mut Vec<Arc<dyn Dispatcher>>)) -> Result<(), Error> {
+        if self.shared.has_dispatchers() {
+            return Err(Error::misuse(
+                "dispatchers are fixed once the messenger was started",
+            ));
+        }
+        add(&mut self.life().dispatchers);
+        Ok(())
+    }
+
+    /// Begins to accept, connect and dispatch.
+    ///
+    /// # Errors
+    /// If it is started already, or the dispatch thread cannot be started.
+    pub fn start(&self) -> Result<(), Error> {
+        let mut life = self.life();
+        match life.phase {
+            Phase::New => {}
+            Phase::Started => return Err(Error::misuse("the messenger is started already")),
+            Phase::ShuttingDown(_) => {
+                return Err(Error::misuse(
+                    "the messenger is shutting down; wait() first",
+                ));
+            }
+        }
+        let dispatchers = std::mem::take(&mut life.dispatchers);
+        self.shared.start(dispatchers, self.workers.least_loaded());
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new()
+            .name("ms_dispatch".into())
+            .spawn(move || run_dispatch(&shared))
+            .map_err(|e| Error::io(ErrorKind::System, e))?;
+        life.thread = Some(thread);
+        life.phase = Phase::Started;
+        let listeners = std::mem::take(&mut life.listeners);
+        drop(life);
+        self.serve(listeners);
+        Ok(())
+    }
+
+    /// The connection to a peer: the one that there is, or a new one, which connects at once and
+    /// in the background. Addresses of this messenger itself give the loop-back connection.
+    ///
+    /// Connecting goes on until it succeeds or the connection is marked down; failed attempts are
+    /// reported as [`ConnectionEvent::Refused`].
+    ///
+    /// # Errors
+    /// If the messenger is not started, there is no `v1:` address, or the policy for this type of
+    /// peer is that of a server.
+    pub fn connect(&self, peer_type: EntityType, addrs: &AddrVec) -> Result<Connection, Error> {
+        if !matches!(self.life().phase, Phase::Started) {
+            return Err(Error::misuse("the messenger is not started"));
+        }
+        if let Some(loopback) = self.shared.own(addrs) {
+            return Ok(loopback);
+        }
+        let target = addrs.legacy_addr();
+        if target.is_blank_ip() || target.port() == 0 {
+            let text = format!("cannot connect to {addrs}: there is no v1:IP:PORT address");
+            return Err(Error::misuse(text));
+        }
+        let policy = self.shared.policy(peer_type);
+        if policy.server {
+            let text = format!("the policy for {peer_type} is a server's: the peer must connect");
+            return Err(Error::misuse(text));
+        }
+        let session = self.shared.session(target, || {
+            let home = self.workers.least_loaded().clone();
+            let who = (peer_type, target);
+            let session = Session::new(&self.shared, who, policy.clone(), home, false);
+            session.home.post(Cmd::Connect(Arc::clone(&session)));
+            session
+        });
+        Ok(Connection(session))
+    }
+
+    /// The connection to this messenger itself: what is sent on it is dispatched here, without
+    /// being encoded.
+    ///
+    /// # Errors
+    /// If the messenger is not started.
+    pub fn loopback(&self) -> Result<Connection, Error> {
+        self.shared
+            .loopback()
+            .ok_or_else(|| Error::misuse("the messenger is not started"))
+    }
+
+    /// Ends every connection with a [`Reset`](ConnectionEvent::Reset) event and stops listening.
+    /// Returns at once; [`wait`](Self::wait) waits for the end of it. May be called by a handler.
+    pub fn shutdown(&self) {
+        let mut life = self.life();
+        if !matches!(life.phase, Phase::Started) {
+            return;
+        }
+        let latch = Arc::new(Latch::new(self.workers.len()));
+        life.phase = Phase::ShuttingDown(Arc::clone(&latch));
+        life.listeners.clear();
+        drop(life);
+        self.shared.stop();
+        let cmd = || Cmd::Shutdown(Arc::clone(&self.shared), Arc::clone(&latch));
+        self.workers.post_to_all(cmd);
+        self.changed.notify_all();
+    }
+
+    /// Waits for somebody to call [`shutdown`](Self::shutdown), and then for the end of all
+    /// connections and of the dispatch thread. Events that are queued are delivered, messages not.
+    /// Returns at once if the messenger is not started.
+    ///
+    /// # Errors
+    /// If it is called by a worker or by the dispatch thread, which would wait for itself; or if a
+    /// worker does not let go in half a minute, because a handler does not return.
+    pub fn wait(&self) -> Result<(), Error> {
+        let mut life = self.life();
+        let me = std::thread::current().id();
+        if life
+            .thread
+            .as_ref()
+            .is_some_and(|thread| thread.thread().id() == me)
+            || self.workers.is_worker_thread()
+        {
+            return Err(Error::misuse(
+                "wait() was called by a handler: it would wait for itself",
+            ));
+        }
+        let latch = loop {
+            match &life.phase {
+                Phase::New => return Ok(()),
+                Phase::ShuttingDown(latch) => break Arc::clone(latch),
+                // Without limit: this is how a daemon's main thread spends its life.
+                Phase::Started => {
+                    life = self
+                        .changed
+                        .wait(life)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        };
+        let thread = life.thread.take();
+        drop(life);
+        let in_time = latch.wait(SHUTDOWN_WAIT);
+        self.shared.queue.stop();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the dispatch thread panicked");
+        }
+        self.life().phase = Phase::New;
+        if in_time {
+            return Ok(());
+        }
+        Err(Error::text(
+            ErrorKind::TimedOut,
+            "a worker did not let go of its connections",
+        ))
+    }
+}
+
+impl Drop for Messenger {
+    fn drop(&mut self) {
+        self.shutdown();
+        if let Err(error) = self.wait() {
+            tracing::warn!(%error, "while a messenger was dropped");
+            self.shared.queue.stop();
+        }
+    }
+}
+
+impl fmt::Debug for Messenger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messenger")
+            .field("name", &self.shared.name)
+            .field("addrs", &self.shared.addrs())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The dispatch thread: messages and events, one at a time, until the queue is stopped.
+fn run_dispatch(shared: &Shared) {
+    let mut items = VecDeque::new();
+    while shared.queue.take(&mut items) {
+        for item in items.drain(..) {
+            match item {
+                Item::Message {
+                    connection,
+                    message,
+                    permits,
+                } => {
+                    shared.dispatch(&connection, message);
+                    drop(permits);
+                }
+                Item::Event { connection, event } => shared.event(&connection, &event),
+            }
+        }
+    }
+}
+
+/// Opens when a number of parties have arrived.
+pub(crate) struct Latch {
+    missing: Mutex<usize>,
+    open: Condvar,
+}
+
+impl Latch {
+    fn new(parties: usize) -> Self {
+        Self {
+            missing: Mutex::new(parties),
+            open: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn arrive(&self) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        *missing = missing.saturating_sub(1);
+        if *missing == 0 {
+            self.open.notify_all();
+        }
+    }
+
+    /// False if it did not open in time.
+    fn wait(&self, limit: Duration) -> bool {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .open
+            .wait_timeout_while(missing, limit, |missing| *missing > 0);
+        let (missing, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *missing == 0
+    }
+}

@@ -1,0 +1,398 @@
+//! What all connections of a messenger share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::SystemTime;
+
+use super::Policy;
+use super::dispatch::{ConnectionEvent, DispatchQueue, Dispatcher, Handled, Item, Ready, guarded};
+use crate::config::Config;
+use crate::connection::{Connection, Session};
+use crate::error::{Error, ErrorKind};
+use crate::event::Env;
+use crate::message::{Message, Registry};
+use crate::proto::v1::{self, ConnectorParams, Terms};
+use crate::stats::{Counters, Stats};
+use crate::throttle::{Permit, Throttle};
+use crate::wire::{AddrType, AddrVec, AuthName, EntityAddr, EntityName, EntityType, Timespec};
+use crate::worker::WorkerHandle;
+
+/// What a messenger was built with; does not change.
+pub(crate) struct SharedParts {
+    pub(crate) name: EntityName,
+    pub(crate) auth_name: AuthName,
+    pub(crate) nonce: u32,
+    pub(crate) cluster_protocol: u32,
+    pub(crate) require_authorizer: bool,
+    pub(crate) config: Config,
+    pub(crate) default_policy: Policy,
+    pub(crate) policies: BTreeMap<EntityType, Policy>,
+    pub(crate) registry: Registry,
+    pub(crate) env: Arc<dyn Env>,
+}
+
+pub(crate) struct Shared {
+    parts: SharedParts,
+    addrs: RwLock<AddrVec>,
+    dispatchers: OnceLock<Vec<Arc<dyn Dispatcher>>>,
+    pub(crate) queue: DispatchQueue,
+    pub(crate) dispatch_bytes: Arc<Throttle>,
+    pub(crate) dispatch_messages: Arc<Throttle>,
+    /// Sessions that connect, by the peer's address. Who holds one keeps it.
+    sessions: Mutex<HashMap<[u8; 36], Weak<Session>>>,
+    loopback: Mutex<Option<Connection>>,
+    session_id: AtomicU64,
+    /// Counts attempts to connect, in both directions (msgr1 §8).
+    global_seq: AtomicU32,
+    pub(crate) accepted: AtomicUsize,
+    pub(crate) stats: Counters,
+}
+
+impl Deref for Shared {
+    type Target = SharedParts;
+
+    fn deref(&self) -> &SharedParts {
+        &self.parts
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(parts: SharedParts) -> Self {
+        let config = &parts.config;
+        let bytes = Throttle::new("dispatch bytes", config.dispatch_throttle_bytes);
+        let messages = Throttle::new("dispatch messages", config.dispatch_throttle_messages);
+        Self {
+            parts,
+            addrs: RwLock::default(),
+            dispatchers: OnceLock::new(),
+            queue: DispatchQueue::default(),
+            dispatch_bytes: bytes,
+            dispatch_messages: messages,
+            sessions: Mutex::default(),
+            loopback: Mutex::default(),
+            session_id: AtomicU64::new(1),
+            global_seq: AtomicU32::new(0),
+            accepted: AtomicUsize::new(0),
+            stats: Counters::default(),
+        }
+    }
+
+    /// The calendar time, as it goes over the wire.
+    pub(crate) fn stamp(&self) -> Timespec {
+        let since = self.env.wall().duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap_or_default().into()
+    }
+
+    pub(crate) fn next_session_id(&self) -> u64 {
+        self.session_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number greater than all before it and than `above` (msgr1 §8).
+    pub(crate) fn next_global_seq(&self, above: u32) -> u32 {
+        let next = |seq: u32| seq.max(above).wrapping_add(1);
+        let before = self
+            .global_seq
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seq| Some(next(seq)));
+        next(before.unwrap_or_default())
+    }
+
+    pub(crate) fn policy(&self, peer_type: EntityType) -> &Policy {
+        self.policies
+            .get(&peer_type)
+            .unwrap_or(&self.default_policy)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            dispatch_bytes: self.dispatch_bytes.current(),
+            dispatch_messages: self.dispatch_messages.current(),
+            dispatch_queue: self.queue.len(),
+            connections: self.accepted.load(Ordering::Relaxed),
+            ..self.stats.read()
+        }
+    }
+
+    // Addresses.
+
+    pub(crate) fn addrs(&self) -> AddrVec {
+        self.addrs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn announce(&self, own: &AddrVec) {
+        *self.addrs.write().unwrap_or_else(PoisonError::into_inner) = own.clone();
+    }
+
+    /// A peer has said under which address it sees this side. The first one counts, unless an
+    /// address with an ip was bound (session §3).
+    pub(crate) fn learn_addr(&self, seen: EntityAddr) {
+        let mut addrs = self.addrs.write().unwrap_or_else(PoisonError::into_inner);
+        if addrs.0.is_empty() {
+            let learned = EntityAddr {
+                kind: AddrType::Any,
+                nonce: self.nonce,
+                ..seen
+            };
+            tracing::debug!(addr = %learned, "learned the own address");
+            addrs.0.push(learned);
+            return;
+        }
+        let Some(sock) = seen.sock else { return };
+        for addr in &mut addrs.0 {
+            if let Some(own) = &mut addr.sock
+                && own.ip().is_unspecified()
+                && own.is_ipv4() == sock.is_ipv4()
+            {
+                own.set_ip(sock.ip());
+            }
+        }
+    }
+
+    // Handshakes.
+
+    pub(crate) fn connector_params(&self, session: &Session) -> ConnectorParams {
+        let own = self.addrs().as_legacy_addr();
+        let addr = EntityAddr {
+            kind: AddrType::Legacy,
+            nonce: self.nonce,
+            ..own
+        };
+        let peer_type = session.peer_type;
+        // A monitor authenticates by messages; only other monitors show it an authorizer.
+        let by_messages = peer_type == EntityType::MON && self.name.kind != EntityType::MON;
+        let authorizer = (!by_messages).then(|| v1::none_authorizer(&self.auth_name, 0));
+        ConnectorParams {
+            name: self.name,
+            addr,
+            peer_addr: session.peer_addr,
+            features: session.policy.features_supported,
+            required: session.policy.features_required,
+            protocol_version: self.protocol_version(peer_type, peer_type),
+            authorizer,
+            lossy: session.policy.lossy,
+            global_seq: self.next_global_seq(0),
+            connect_seq: 0,
+            in_seq: 0,
+        }
+    }
+
+    pub(crate) fn terms(&self, peer_type: EntityType, policy: &Policy) -> Terms {
+        Terms {
+            protocol_version: self.protocol_version(peer_type, self.name.kind),
+            supported: policy.features_supported,
+            required: policy.features_required,
+            require_authorizer: self.require_authorizer,
+            monitor: self.name.kind == EntityType::MON,
+        }
+    }
+
+    fn protocol_version(&self, peer: EntityType, acceptor: EntityType) -> u32 {
+        if peer == self.name.kind {
+            return self.cluster_protocol;
+        }
+        let connector = if acceptor == peer {
+            self.name.kind
+        } else {
+            peer
+        };
+        v1::protocol_version(connector, acceptor, self.cluster_protocol)
+    }
+
+    // Sessions.
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<[u8; 36], Weak<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session with a peer that there is, or a new one.
+    pub(crate) fn session(
+        &self,
+        addr: EntityAddr,
+        make: impl FnOnce() -> Arc<Session>,
+    ) -> Arc<Session> {
+        let mut sessions = self.sessions();
+        let known = sessions.get(&addr.cmp_key()).and_then(Weak::upgrade);
+        if let Some(session) = known.filter(|session| !session.is_closed()) {
+            return session;
+        }
+        let session = make();
+        sessions.insert(addr.cmp_key(), Arc::downgrade(&session));
+        session
+    }
+
+    /// Takes a closed session out of the table.
+    pub(crate) fn forget(&self, session: &Arc<Session>) {
+        let key = session.peer_addr.cmp_key();
+        let mut sessions = self.sessions();
+        if sessions
+            .get(&key)
+            .is_some_and(|known| known.as_ptr() == Arc::as_ptr(session))
+        {
+            sessions.remove(&key);
+        }
+    }
+
+    // Life.
+
+    pub(crate) fn has_dispatchers(&self) -> bool {
+        self.dispatchers.get().is_some()
+    }
+
+    fn dispatchers(&self) -> &[Arc<dyn Dispatcher>] {
+        self.dispatchers.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes the dispatchers, of the first start only, and opens the loop-back connection.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        dispatchers: Vec<Arc<dyn Dispatcher>>,
+        home: &WorkerHandle,
+    ) {
+        self.dispatchers.get_or_init(|| dispatchers);
+        self.queue.restart();
+        let who = (self.name.kind, self.addrs().front());
+        let policy = self.policy(self.name.kind).clone();
+        let session = Session::new(self, who, policy, home.clone(), true);
+        *self.loopback_slot() = Some(Connection(session));
+    }
+
+    /// Closes the loop-back connection; the workers close the others.
+    pub(crate) fn stop(&self) {
+        if let Some(connection) = self.loopback_slot().take() {
+            connection.0.close();
+        }
+    }
+
+    fn loopback_slot(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.loopback.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn loopback(&self) -> Option<Connection> {
+        self.loopback_slot().clone()
+    }
+
+    /// The loop-back connection, if these are addresses of this messenger (session §7).
+    pub(crate) fn own(&self, addrs: &AddrVec) -> Option<Connection> {
+        let own = self.addrs();
+        let is_own = !own.0.is_empty()
+            && (own == *addrs || (addrs.0.len() == 1 && own.0.contains(&addrs.0[0])));
+        is_own.then(|| self.loopback()).flatten()
+    }
+
+    // Dispatch.
+
+    /// Gives a received message to a fast dispatcher, or to the dispatch queue.
+    pub(crate) fn deliver(
+        &self,
+        connection: &Connection,
+        message: Message,
+        permits: [Option<Permit>; 2],
+    ) -> Result<(), Error> {
+        self.stats.received.fetch_add(1, Ordering::Relaxed);
+        self.stats
+            .received_bytes
+            .fetch_add(message.size(), Ordering::Relaxed);
+        self.registry.admit(&message).map_err(Error::undecodable)?;
+        let delivered = guarded(|| {
+            let head = message.head();
+            match self
+                .dispatchers()
+                .iter()
+                .find(|d| d.can_fast_dispatch(head))
+            {
+                Some(dispatcher) => {
+                    dispatcher.fast_dispatch(connection, message);
+                    None
+                }
+                None => Some(message),
+            }
+        });
+        if let Some(message) = delivered.map_err(|_| self.panicked())? {
+            let connection = connection.clone();
+            self.queue.push(Item::Message {
+                connection,
+                message,
+                permits,
+            });
+        }
+        Ok(())
+    }
+
+    /// Normal dispatch: asks each dispatcher until one takes the message.
+    pub(super) fn dispatch(&self, connection: &Connection, message: Message) {
+        let handled = guarded(|| {
+            let mut message = message;
+            for dispatcher in self.dispatchers() {
+                match dispatcher.dispatch(connection, message) {
+                    Handled::Yes => return None,
+                    Handled::No(back) => message = back,
+                }
+            }
+            Some(message)
+        });
+        match handled {
+            Ok(None) => {}
+            Ok(Some(message)) => {
+                self.stats.unhandled.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%message, ?connection, "no dispatcher took a message");
+            }
+            Err(_) => {
+                let error = self.panicked();
+                tracing::error!(%error, ?connection, "marked down");
+                connection.reset(error);
+            }
+        }
+    }
+
+    /// A handshake is done: tells before any message of the connection is dispatched.
+    pub(crate) fn ready(&self, connection: &Connection, ready: Ready) -> Result<(), Error> {
+        let counter = match ready {
+            Ready::Connected => &self.stats.connected,
+            Ready::Accepted => &self.stats.accepted,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.queue_event(connection, ConnectionEvent::Ready(ready));
+        let told = guarded(|| {
+            self.dispatchers()
+                .iter()
+                .for_each(|d| d.fast_event(connection, ready))
+        });
+        told.map_err(|_| self.panicked())
+    }
+
+    pub(crate) fn queue_event(&self, connection: &Connection, event: ConnectionEvent) {
+        self.queue.push(Item::Event {
+            connection: connection.clone(),
+            event,
+        });
+    }
+
+    pub(super) fn event(&self, connection: &Connection, event: &ConnectionEvent) {
+        for dispatcher in self.dispatchers() {
+            if guarded(|| dispatcher.event(connection, event)).is_err() {
+                let error = self.panicked();
+                tracing::error!(%error, ?connection, ?event, "while an event was handled");
+            }
+        }
+    }
+
+    pub(crate) fn accept_failed(&self, error: &Error) {
+        self.stats.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(%error, "a handshake failed");
+        for dispatcher in self.dispatchers() {
+            if guarded(|| dispatcher.accept_failed(error)).is_err() {
+                let error = self.panicked();
+                tracing::error!(%error, "while a failed handshake was reported");
+            }
+        }
+    }
+
+    fn panicked(&self) -> Error {
+        self.stats.panics.fetch_add(1, Ordering::Relaxed);
+        Error::text(ErrorKind::Panicked, "a dispatcher panicked")
+    }
+}

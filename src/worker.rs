@@ -1,0 +1,905 @@
+//! Workers: the threads that run connections.
+//!
+//! A [`Worker`] owns one event center, the processors and links that were given to it, and the
+//! receiving half of the sessions at home there. Other threads reach it only by posting a [`Cmd`];
+//! there are at most a few of these per connection at a time, because each kind is posted on a
+//! change of state. [`Workers`] is a pool that several messengers can share.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use event_driver::{Interest, Readiness, Token};
+
+use crate::config::Config;
+use crate::connection::{Connection, Cx, Flushed, Link, Outcome, Session, Staging};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Env, EventCenter, Handle, Handler, Slab, SubmitError, SystemEnv, TimerId};
+use crate::messenger::{ConnectionEvent, Latch, Ready, Shared};
+use crate::net::{Listener, Stack, TcpStack};
+use crate::processor::{ACCEPT_RETRY, AcceptEnd, Accepted, Processor};
+use crate::proto::v1::{AcceptorParams, Claim, Opened};
+use crate::throttle::Permit;
+use crate::wire::{AddrType, EntityAddr};
+
+/// The longest wait of an idle worker. Nothing depends on it; it bounds what a lost wake-up of a
+/// faulty driver could cost.
+const IDLE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Messages that the loop-back connection delivers before others get their turn.
+const LOCAL_BUDGET: usize = 64;
+
+/// What other threads tell a worker.
+pub(crate) enum Cmd {
+    Listen(Arc<Shared>, Box<dyn Listener>, EntityAddr),
+    Accept(Box<Accepted>),
+    Connect(Arc<Session>),
+    /// Go on sending: the gate of this session is in the worker's hand.
+    Flush(Arc<Session>),
+    /// Deliver what waits on this loop-back connection.
+    Deliver(Arc<Session>),
+    MarkDown(Arc<Session>),
+    Granted {
+        slot: Token,
+        link: Token,
+        toll: usize,
+        permit: Permit,
+    },
+    /// End everything that belongs to this messenger.
+    Shutdown(Arc<Shared>, Arc<Latch>),
+    Stop,
+}
+
+/// How other threads know a worker.
+#[derive(Clone)]
+pub(crate) struct WorkerHandle {
+    /// Unique in the process.
+    id: u64,
+    /// Links and sessions that it has.
+    load: Arc<AtomicUsize>,
+    inbox: Handle<Cmd>,
+}
+
+impl WorkerHandle {
+    pub(crate) fn post(&self, cmd: Cmd) {
+        match self.inbox.submit(cmd) {
+            Ok(()) => {}
+            // The pool has ended, and with it whatever the command was about.
+            Err(SubmitError::Closed(cmd)) => drop(cmd),
+            Err(full @ SubmitError::Full(_)) => tracing::error!(%full, "a command is lost"),
+        }
+    }
+}
+
+impl fmt::Debug for WorkerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "worker {} with load {}",
+            self.id,
+            self.load.load(Ordering::Relaxed)
+        )
+    }
+}
+
+thread_local! {
+    /// The worker whose turn runs on this thread, and the sessions it has to flush at its end.
+    static TURN: RefCell<(u64, Vec<Arc<Session>>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+/// Puts a flush off to the end of the turn, if this is a turn of the session's worker.
+pub(crate) fn put_off(session: &Arc<Session>) -> bool {
+    TURN.with_borrow_mut(|(worker, dirty)| {
+        let home = *worker == session.home.id;
+        if home {
+            dirty.push(Arc::clone(session));
+        }
+        home
+    })
+}
+
+/// Threads that run the connections of one or more messengers.
+///
+/// A messenger makes its own unless it is given one by
+/// [`Builder::workers`](crate::messenger::Builder::workers). Dropping the last reference ends the
+/// threads.
+pub struct Workers {
+    handles: Arc<[WorkerHandle]>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    stack: Arc<dyn Stack>,
+    env: Arc<dyn Env>,
+    driver: &'static str,
+}
+
+impl Workers {
+    /// Starts [`Config::workers`](Config) threads for TCP connections on
+    /// [`Config::driver`](Config).
+    ///
+    /// # Errors
+    /// If the configuration is invalid, the driver was not compiled in or cannot be opened, or a
+    /// thread cannot be started.
+    pub fn start(config: &Config) -> Result<Arc<Self>, Error> {
+        let stack = Arc::new(TcpStack::new(config.driver));
+        Self::start_on(config, stack, Arc::new(SystemEnv))
+    }
+
+    /// Starts threads on a transport, a clock and randomness of your own.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_on(
+        config: &Config,
+        stack: Arc<dyn Stack>,
+        env: Arc<dyn Env>,
+    ) -> Result<Arc<Self>, Error> {
+        config.validate().map_err(Error::misuse)?;
+        let system = |e: io::Error| Error::io(ErrorKind::System, e);
+        let mut centers = Vec::new();
+        for _ in 0..config.workers {
+            let driver = stack.driver().map_err(system)?;
+            centers.push(EventCenter::new(driver, Arc::clone(&env)));
+        }
+        let driver = centers[0].driver_name();
+        let handles: Arc<[WorkerHandle]> = centers.iter().map(WorkerHandle::new).collect();
+        let workers = Self {
+            handles: Arc::clone(&handles),
+            threads: Mutex::default(),
+            stack: Arc::clone(&stack),
+            env,
+            driver,
+        };
+        for (i, center) in centers.into_iter().enumerate() {
+            let worker = Worker::new(center, i, &handles, &stack, config.receive_buffer);
+            let thread = std::thread::Builder::new()
+                .name(format!("msgr-worker-{i}"))
+                .spawn(move || worker.run())
+                .map_err(system)?;
+            workers.threads().push(thread);
+        }
+        Ok(Arc::new(workers))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Never: there is at least one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.handles.is_empty()
+    }
+
+    /// The name of the driver they run on.
+    #[must_use]
+    pub fn driver_name(&self) -> &'static str {
+        self.driver
+    }
+
+    pub(crate) fn stack(&self) -> &Arc<dyn Stack> {
+        &self.stack
+    }
+
+    pub(crate) fn env(&self) -> &Arc<dyn Env> {
+        &self.env
+    }
+
+    pub(crate) fn least_loaded(&self) -> &WorkerHandle {
+        least_loaded(&self.handles)
+    }
+
+    pub(crate) fn post_to_all(&self, cmd: impl Fn() -> Cmd) {
+        self.handles.iter().for_each(|worker| worker.post(cmd()));
+    }
+
+    /// Whether the calling thread is one of them.
+    pub(crate) fn is_worker_thread(&self) -> bool {
+        let me = std::thread::current().id();
+        self.threads()
+            .iter()
+            .any(|thread| thread.thread().id() == me)
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.post_to_all(|| Cmd::Stop);
+        let me = std::thread::current().id();
+        for thread in std::mem::take(&mut *self.threads()) {
+            // A worker that drops the last reference itself ends when it gets to its `Stop`.
+            if thread.thread().id() != me && thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers")
+            .field("driver", &self.driver)
+            .field("handles", &self.handles)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkerHandle {
+    fn new(center: &EventCenter<Cmd>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            load: Arc::default(),
+            inbox: center.handle(),
+        }
+    }
+}
+
+fn least_loaded(handles: &[WorkerHandle]) -> &WorkerHandle {
+    let load = |worker: &&WorkerHandle| worker.load.load(Ordering::Relaxed);
+    handles.iter().min_by_key(load).unwrap_or(&handles[0])
+}
+
+/// One thread's loop: the event center, and what its events are about.
+struct Worker {
+    center: EventCenter<Cmd>,
+    state: WorkerState,
+}
+
+struct WorkerState {
+    me: WorkerHandle,
+    pool: Arc<[WorkerHandle]>,
+    stack: Arc<dyn Stack>,
+    entries: Slab<Entry>,
+    staging: Staging,
+    /// Allocation of the list of sessions to flush, between turns.
+    dirty: Vec<Arc<Session>>,
+    stopping: bool,
+}
+
+enum Entry {
+    Processor(Processor),
+    Peer(Peer),
+}
+
+/// A session at home here, or a link that has not got one yet.
+struct Peer {
+    shared: Arc<Shared>,
+    addr: EntityAddr,
+    connection: Option<Connection>,
+    link: Option<Link>,
+    /// Of the handshake while there is a link, of the next attempt while there is none.
+    timer: Option<TimerId>,
+    backoff: Duration,
+}
+
+impl Worker {
+    fn new(
+        center: EventCenter<Cmd>,
+        index: usize,
+        pool: &Arc<[WorkerHandle]>,
+        stack: &Arc<dyn Stack>,
+        receive_buffer: usize,
+    ) -> Self {
+        let state = WorkerState {
+            me: pool[index].clone(),
+            pool: Arc::clone(pool),
+            stack: Arc::clone(stack),
+            entries: Slab::default(),
+            staging: Staging::new(receive_buffer),
+            dirty: Vec::new(),
+            stopping: false,
+        };
+        Self { center, state }
+    }
+
+    fn run(mut self) {
+        while !self.state.stopping {
+            if let Err(error) = self.turn() {
+                // A driver that fails once may recover; one that fails for good would spin here.
+                tracing::error!(%error, driver = self.center.driver_name(), "wait failed");
+                std::thread::yield_now();
+            }
+        }
+        for cmd in self.center.close() {
+            if let Cmd::Shutdown(_, latch) = cmd {
+                latch.arrive();
+            }
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        TURN.with_borrow_mut(|(worker, _)| *worker = self.state.me.id);
+        let turn = self.center.turn(Some(IDLE_WAIT_MAX), &mut self.state);
+        TURN.with_borrow_mut(|(worker, _)| *worker = 0);
+        turn.map(drop)
+    }
+}
+
+impl Handler<Cmd> for WorkerState {
+    fn file_event(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        token: Token,
+        tag: u64,
+        ready: Readiness,
+    ) {
+        let slot = Token::from_u64(tag);
+        match self.entries.get(slot) {
+            Some(Entry::Processor(_)) => self.accept(center, slot),
+            Some(Entry::Peer(peer)) if peer.link.as_ref().is_some_and(|l| l.token == token) => {
+                let result = self.peer_event(center, slot, ready);
+                self.settle(center, slot, result);
+            }
+            _ => {}
+        }
+    }
+
+    fn time_event(&mut self, center: &mut EventCenter<Cmd>, id: TimerId, tag: u64) {
+        let slot = Token::from_u64(tag);
+        let peer = match self.entries.get_mut(slot) {
+            Some(Entry::Processor(processor)) => {
+                return center.again(processor.token, Readiness::READ);
+            }
+            Some(Entry::Peer(peer)) if peer.timer == Some(id) => peer,
+            _ => return,
+        };
+        peer.timer = None;
+        if peer.link.is_none() {
+            self.connect(center, slot);
+        } else {
+            let text = "the handshake did not end in time (ready_timeout)";
+            self.fault(center, slot, Error::text(ErrorKind::TimedOut, text));
+        }
+    }
+
+    fn external_event(&mut self, center: &mut EventCenter<Cmd>, cmd: Cmd) {
+        match cmd {
+            Cmd::Listen(shared, listener, local) => self.listen(center, shared, listener, local),
+            Cmd::Accept(accepted) => self.adopt(center, *accepted),
+            Cmd::Connect(session) => self.adopt_session(center, session),
+            Cmd::Flush(session) => self.flush(center, &session),
+            Cmd::Deliver(session) => self.deliver_local(session),
+            Cmd::MarkDown(session) => {
+                if let Some(&slot) = session.slot.get() {
+                    self.remove(center, slot);
+                }
+            }
+            Cmd::Granted {
+                slot,
+                link,
+                toll,
+                permit,
+            } => {
+                self.granted(center, slot, (link, toll), permit);
+            }
+            Cmd::Shutdown(shared, latch) => {
+                self.shutdown(center, &shared);
+                latch.arrive();
+            }
+            Cmd::Stop => self.stopping = true,
+        }
+    }
+
+    fn turn_end(&mut self, center: &mut EventCenter<Cmd>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        TURN.with_borrow_mut(|(_, list)| std::mem::swap(list, &mut dirty));
+        for session in dirty.drain(..) {
+            self.flush(center, &session);
+        }
+        self.dirty = dirty;
+    }
+}
+
+impl WorkerState {
+    fn peer(&mut self, slot: Token) -> Option<&mut Peer> {
+        match self.entries.get_mut(slot) {
+            Some(Entry::Peer(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+
+    fn insert(&mut self, entry: Entry) -> Token {
+        self.me.load.fetch_add(1, Ordering::Relaxed);
+        self.entries.insert(entry)
+    }
+
+    /// Forgets an entry, and closes its socket.
+    fn remove(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
+        let Some(entry) = self.entries.remove(slot) else {
+            return;
+        };
+        self.me.load.fetch_sub(1, Ordering::Relaxed);
+        match entry {
+            Entry::Processor(processor) => deregister(center, processor.token),
+            Entry::Peer(mut peer) => peer.hang_up(center),
+        }
+    }
+
+    // Listening.
+
+    fn listen(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        shared: Arc<Shared>,
+        listener: Box<dyn Listener>,
+        local: EntityAddr,
+    ) {
+        let source = listener.source();
+        let token = Token {
+            slot: u32::MAX,
+            generation: u32::MAX,
+        };
+        let slot = self.insert(Entry::Processor(Processor {
+            shared,
+            listener,
+            local,
+            token,
+        }));
+        match center.register(source, Interest::READ, slot.to_u64()) {
+            Ok(token) => {
+                if let Some(Entry::Processor(processor)) = self.entries.get_mut(slot) {
+                    processor.token = token;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%local, %error, "cannot watch a listening socket");
+                self.entries.remove(slot);
+            }
+        }
+    }
+
+    fn accept(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
+        let Some(Entry::Processor(processor)) = self.entries.get_mut(slot) else {
+            return;
+        };
+        let (pool, me) = (&self.pool, &self.me);
+        let mut mine = Vec::new();
+        let end = processor.accept(|accepted| {
+            let worker = least_loaded(pool);
+            if worker.id == me.id {
+                mine.push(accepted);
+            } else {
+                worker.post(Cmd::Accept(Box::new(accepted)));
+            }
+        });
+        let token = processor.token;
+        match end {
+            AcceptEnd::Drained => {
+                if let Err(error) = center.rearm(token, Interest::READ) {
+                    tracing::error!(%error, "cannot watch a listening socket");
+                }
+            }
+            AcceptEnd::Budget => center.again(token, Readiness::READ),
+            AcceptEnd::Failing => {
+                center.set_timer(center.now() + ACCEPT_RETRY, slot.to_u64());
+            }
+        }
+        for accepted in mine {
+            self.adopt(center, accepted);
+        }
+    }
+
+    /// Takes an accepted connection in and begins its handshake.
+    fn adopt(&mut self, center: &mut EventCenter<Cmd>, accepted: Accepted) {
+        let Accepted {
+            shared,
+            stream,
+            peer: seen,
+            local,
+            slot: place,
+        } = accepted;
+        let addr = EntityAddr {
+            kind: AddrType::Legacy,
+            nonce: 0,
+            sock: Some(seen),
+        };
+        let peer = Peer::new(&shared, addr, None);
+        let slot = self.insert(Entry::Peer(peer));
+        let token = match center.register(stream.source.clone(), Interest::BOTH, slot.to_u64()) {
+            Ok(token) => token,
+            Err(error) => return self.fault(center, slot, Error::io(ErrorKind::System, error)),
+        };
+        let params = AcceptorParams {
+            addr: local,
+            peer_seen: seen,
+        };
+        let mut link = Link::accepted(&shared, stream, token, params, place);
+        let greeted = link.greet();
+        let timer = center.set_timer(center.now() + shared.config.ready_timeout, slot.to_u64());
+        if let Some(peer) = self.peer(slot) {
+            peer.link = Some(link);
+            peer.timer = Some(timer);
+        }
+        self.settle(center, slot, greeted);
+    }
+
+    // Connecting.
+
+    fn adopt_session(&mut self, center: &mut EventCenter<Cmd>, session: Arc<Session>) {
+        if session.is_closed() {
+            return;
+        }
+        let (shared, addr) = (Arc::clone(&session.shared), session.peer_addr);
+        let peer = Peer::new(&shared, addr, Some(Connection(Arc::clone(&session))));
+        let slot = self.insert(Entry::Peer(peer));
+        let fresh = session.slot.set(slot).is_ok();
+        debug_assert!(fresh, "a session has one home");
+        self.connect(center, slot);
+    }
+
+    /// One attempt to connect.
+    fn connect(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
+        if let Err(error) = self.try_connect(center, slot) {
+            self.connect_failed(center, slot, error);
+        }
+    }
+
+    fn try_connect(&mut self, center: &mut EventCenter<Cmd>, slot: Token) -> Result<(), Error> {
+        let stack = Arc::clone(&self.stack);
+        let Some(peer) = self.peer(slot) else {
+            return Ok(());
+        };
+        let unreachable = |e: io::Error| Error::io(ErrorKind::Unreachable, e);
+        let target = peer
+            .addr
+            .sock
+            .ok_or_else(|| Error::misuse("the peer's address is blank"))?;
+        let stream = stack
+            .connect(target, &peer.shared.config.socket)
+            .map_err(unreachable)?;
+        let token = center
+            .register(stream.source.clone(), Interest::BOTH, slot.to_u64())
+            .map_err(unreachable)?;
+        peer.link = Some(Link::connecting(&peer.shared, stream, token));
+        let deadline = center.now() + peer.shared.config.ready_timeout;
+        peer.timer = Some(center.set_timer(deadline, slot.to_u64()));
+        Ok(())
+    }
+
+    /// The transport did not connect: tells, and tries again later (session §9).
+    fn connect_failed(&mut self, center: &mut EventCenter<Cmd>, slot: Token, error: Error) {
+        let Some(peer) = self.peer(slot) else { return };
+        peer.hang_up(center);
+        let config = &peer.shared.config;
+        peer.backoff = if peer.backoff.is_zero() {
+            config.initial_backoff
+        } else {
+            (peer.backoff * 2).min(config.max_backoff)
+        };
+        peer.timer = Some(center.set_timer(center.now() + peer.backoff, slot.to_u64()));
+        let error = error.at(peer.addr, Some(crate::proto::v1::State::StartConnect));
+        tracing::debug!(%error, retry_in = ?peer.backoff, "cannot connect");
+        if let Some(connection) = &peer.connection {
+            peer.shared
+                .queue_event(connection, ConnectionEvent::Refused(error));
+        }
+    }
+
+    // An established link, or one on its way.
+
+    fn peer_event(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        ready: Readiness,
+    ) -> Result<(), Error> {
+        if ready.contains(Readiness::WRITE) {
+            self.writable(center, slot)?;
+        }
+        if ready.contains(Readiness::READ) {
+            self.receive(center, slot, ready.contains(Readiness::HUP))?;
+        }
+        Ok(())
+    }
+
+    fn writable(&mut self, center: &mut EventCenter<Cmd>, slot: Token) -> Result<(), Error> {
+        let Self {
+            entries,
+            staging,
+            me,
+            ..
+        } = self;
+        let Some(Entry::Peer(peer)) = entries.get_mut(slot) else {
+            return Ok(());
+        };
+        let Some(link) = &mut peer.link else {
+            return Ok(());
+        };
+        if !link.is_open() {
+            let mut cx = Cx {
+                center,
+                staging,
+                slot,
+                post: &me.inbox,
+            };
+            return link.on_writable(&mut cx, peer.connection.as_ref());
+        }
+        match peer.connection.clone() {
+            Some(connection) if connection.0.unblock() => self.send(center, slot, &connection.0),
+            _ => Ok(()),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        hup: bool,
+    ) -> Result<(), Error> {
+        loop {
+            let Self {
+                entries,
+                staging,
+                me,
+                ..
+            } = &mut *self;
+            let Some(Entry::Peer(peer)) = entries.get_mut(slot) else {
+                return Ok(());
+            };
+            let Some(link) = &mut peer.link else {
+                return Ok(());
+            };
+            if link.is_connecting() || link.is_parked() {
+                return Ok(());
+            }
+            let mut cx = Cx {
+                center,
+                staging,
+                slot,
+                post: &me.inbox,
+            };
+            match link.receive(&mut cx, peer.connection.as_ref(), hup)? {
+                Outcome::Connected(opened) => {
+                    self.opened(center, slot, &opened, Ready::Connected)?
+                }
+                Outcome::Accepted(claim, opened) => {
+                    self.accepted(slot, &claim);
+                    self.opened(center, slot, &opened, Ready::Accepted)?;
+                }
+                Outcome::ResetSession => peer.reset_by_peer(),
+                Outcome::Again => {
+                    center.again(link.token, if hup { HUNG_UP } else { Readiness::READ });
+                    return Ok(());
+                }
+                Outcome::Drained | Outcome::Parked => return Ok(()),
+                Outcome::Closed => {
+                    self.closed_by_peer(center, slot);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Makes the session of a peer that got through the handshake.
+    fn accepted(&mut self, slot: Token, claim: &Claim) {
+        let me = self.me.clone();
+        let Some(peer) = self.peer(slot) else { return };
+        let policy = peer.shared.policy(claim.peer_type).clone();
+        let who = (claim.peer_type, claim.peer_addr);
+        let session = Session::new(&peer.shared, who, policy, me, false);
+        let fresh = session.slot.set(slot).is_ok();
+        debug_assert!(fresh, "the session is new");
+        peer.addr = claim.peer_addr;
+        peer.connection = Some(Connection(session));
+    }
+
+    /// The handshake is done.
+    fn opened(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        opened: &Opened,
+        ready: Ready,
+    ) -> Result<(), Error> {
+        let Some(peer) = self.peer(slot) else {
+            return Ok(());
+        };
+        let (Some(link), Some(connection)) = (&mut peer.link, peer.connection.clone()) else {
+            return Ok(());
+        };
+        if !opened.lossy {
+            let text = "the peer keeps a lossless session, which this version cannot; \
+                        give it a lossy policy for this side's type";
+            return Err(Error::text(ErrorKind::Incompatible, text));
+        }
+        if !link.open(&connection, opened) {
+            self.remove(center, slot);
+            return Ok(());
+        }
+        if let Some(timer) = peer.timer.take() {
+            center.cancel_timer(timer);
+        }
+        peer.backoff = Duration::ZERO;
+        let shared = Arc::clone(&peer.shared);
+        tracing::debug!(peer = ?connection, ?ready, "ready");
+        shared.ready(&connection, ready)?;
+        self.send(center, slot, &connection.0)
+    }
+
+    fn flush(&mut self, center: &mut EventCenter<Cmd>, session: &Arc<Session>) {
+        if let Some(&slot) = session.slot.get() {
+            let result = self.send(center, slot, session);
+            self.settle(center, slot, result);
+        }
+    }
+
+    /// Sends what a session has queued; the gate is in the worker's hand.
+    fn send(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        session: &Arc<Session>,
+    ) -> Result<(), Error> {
+        let flushed = session.flush_by_worker();
+        match flushed.map_err(|e| Error::io(ErrorKind::Disconnected, e))? {
+            Flushed::Done => {}
+            Flushed::More => self.me.post(Cmd::Flush(Arc::clone(session))),
+            Flushed::Full => {
+                session.block();
+                if let Some(link) = self.peer(slot).and_then(|peer| peer.link.as_ref()) {
+                    let rearmed = center.rearm(link.token, Interest::WRITE);
+                    rearmed.map_err(|e| Error::io(ErrorKind::System, e))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn granted(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        (link_token, toll): (Token, usize),
+        permit: Permit,
+    ) {
+        let Some(link) = self.peer(slot).and_then(|peer| peer.link.as_mut()) else {
+            return;
+        };
+        if link.granted(link_token, toll, permit) {
+            let result = self.receive(center, slot, false);
+            self.settle(center, slot, result);
+        }
+    }
+
+    fn deliver_local(&mut self, session: Arc<Session>) {
+        let connection = Connection(session);
+        for _ in 0..LOCAL_BUDGET {
+            let Some(message) = connection.0.pop_local() else {
+                return;
+            };
+            if let Err(error) = connection
+                .0
+                .shared
+                .deliver(&connection, message, [None, None])
+            {
+                tracing::error!(%error, "on the loop-back connection");
+            }
+        }
+        self.me.post(Cmd::Deliver(connection.0));
+    }
+
+    // Ends.
+
+    fn settle(&mut self, center: &mut EventCenter<Cmd>, slot: Token, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.fault(center, slot, error);
+        }
+    }
+
+    /// An error of a link; its policy decides what follows (session §9).
+    fn fault(&mut self, center: &mut EventCenter<Cmd>, slot: Token, error: Error) {
+        let Some(peer) = self.peer(slot) else { return };
+        peer.shared.stats.faults.fetch_add(1, Ordering::Relaxed);
+        let connecting = peer.link.as_ref().is_some_and(Link::is_connecting);
+        if connecting && peer.connection.as_ref().is_some_and(|c| !c.is_closed()) {
+            return self.connect_failed(center, slot, error);
+        }
+        let error = error.at(peer.addr, peer.link.as_ref().map(Link::state));
+        peer.report_end(&error);
+        self.remove(center, slot);
+    }
+
+    /// The peer took leave, or the local side marked the connection down.
+    fn closed_by_peer(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
+        if let Some(Peer {
+            shared,
+            connection: Some(connection),
+            ..
+        }) = self.peer(slot)
+        {
+            connection.0.close();
+            shared.forget(&connection.0);
+        }
+        self.remove(center, slot);
+    }
+
+    /// Ends everything of one messenger (session §2).
+    fn shutdown(&mut self, center: &mut EventCenter<Cmd>, shared: &Arc<Shared>) {
+        let of_it = |entry: &Entry| match entry {
+            Entry::Processor(processor) => Arc::ptr_eq(&processor.shared, shared),
+            Entry::Peer(peer) => Arc::ptr_eq(&peer.shared, shared),
+        };
+        let slots: Vec<Token> = self
+            .entries
+            .iter()
+            .filter(|(_, e)| of_it(e))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in slots {
+            if let Some(peer) = self.peer(slot) {
+                let text = "the messenger was shut down";
+                let error = Error::text(ErrorKind::MarkedDown, text);
+                if let Some(connection) = peer.connection.clone() {
+                    peer.report_reset(&connection, error.at(peer.addr, None));
+                }
+            }
+            self.remove(center, slot);
+        }
+    }
+}
+
+/// Readiness of a source whose peer has hung up: to be read to the end.
+const HUNG_UP: Readiness = Readiness::READ.with(Readiness::HUP);
+
+impl Peer {
+    fn new(shared: &Arc<Shared>, addr: EntityAddr, connection: Option<Connection>) -> Self {
+        let shared = Arc::clone(shared);
+        Self {
+            shared,
+            addr,
+            connection,
+            link: None,
+            timer: None,
+            backoff: Duration::ZERO,
+        }
+    }
+
+    /// Lets go of the link and the timer.
+    fn hang_up(&mut self, center: &mut EventCenter<Cmd>) {
+        if let Some(timer) = self.timer.take() {
+            center.cancel_timer(timer);
+        }
+        if let Some(connection) = &self.connection {
+            connection.0.drop_link();
+        }
+        if let Some(link) = self.link.take() {
+            deregister(center, link.token);
+            link.close();
+        }
+    }
+
+    fn reset_by_peer(&self) {
+        if let Some(connection) = &self.connection {
+            let unsent = connection.0.discard();
+            self.shared
+                .queue_event(connection, ConnectionEvent::RemoteReset { unsent });
+        }
+    }
+
+    fn report_end(&self, error: &Error) {
+        match &self.connection {
+            Some(connection) => self.report_reset(connection, error.clone()),
+            None => self.shared.accept_failed(error),
+        }
+    }
+
+    /// Tells the dispatchers that a connection is dead, unless it was closed from this side.
+    fn report_reset(&self, connection: &Connection, error: Error) {
+        tracing::debug!(%error, "reset");
+        connection.reset(error);
+    }
+}
+
+fn deregister(center: &mut EventCenter<Cmd>, token: Token) {
+    if let Err(error) = center.deregister(token) {
+        tracing::error!(%error, ?token, "a source was not registered");
+    }
+}
