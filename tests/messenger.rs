@@ -4,7 +4,7 @@
 mod peers;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use async_messenger::message::{Message, Registry, UnknownTypes, priority};
 use async_messenger::throttle::Throttle;
@@ -52,4 +52,307 @@ fn echo_by_normal_dispatch() {
 #[test]
 fn echo_by_fast_dispatch() {
     check_echo(true);
+}
+
+#[test]
+fn both_sides_learn_that_a_connection_is_ready_before_its_first_message() {
+    let server = server(true, |b| b);
+    let client = client(true, |b| b);
+    let connection = client.connect(&server);
+    connection.send(Message::new(42)).expect("room");
+    for (inbox, expected) in [(&server.inbox, Ready::Accepted), (&client.inbox, Ready::Connected)] {
+        let (mut fast, mut queued) = (false, false);
+        while !(fast && queued) {
+            inbox.find("event", |seen| match seen {
+                Seen::Fast(_, ready) => {
+                    assert_eq!(ready, expected);
+                    fast = true;
+                    Some(())
+                }
+                Seen::Event(_, ConnectionEvent::Ready(ready)) => {
+                    assert_eq!(ready, expected);
+                    queued = true;
+                    Some(())
+                }
+                Seen::Message(..) => {
+                    assert!(fast, "a message came before the worker told");
+                    Some(())
+                }
+                _ => None,
+            });
+        }
+    }
+    let stats = (server.messenger.stats(), client.messenger.stats());
+    assert_eq!((stats.0.accepted, stats.1.connected), (1, 1));
+}
+
+#[test]
+fn the_peers_know_each_other() {
+    let server = server(true, |b| b.nonce(7));
+    let client = client(true, |b| b.nonce(8));
+    assert_eq!(server.addrs.0[0].nonce, 7);
+    let connection = client.connect(&server);
+    connection.send(Message::new(42)).expect("room");
+    let (accepted, message) = server.inbox.message();
+    assert_eq!(accepted.peer_type(), EntityType::CLIENT);
+    assert_eq!(message.src(), EntityName::client(-1));
+    assert_eq!(connection.peer_type(), EntityType::OSD);
+    assert_eq!(connection.peer_addr(), server.addrs.0[0]);
+    // The client did not bind: it has learned its ip, announces port 0, and its nonce.
+    let own = client.messenger.addrs().front();
+    assert_eq!((own.port(), own.nonce), (0, 8));
+    assert_eq!(own.ip().expect("learned").to_string(), "127.0.0.1");
+    assert_eq!(accepted.peer_addr().nonce, 8);
+    assert_eq!(accepted.peer_addr().ip(), own.ip());
+}
+
+#[test]
+fn a_connection_is_shared_until_it_ends() {
+    let server = server(true, |b| b);
+    let client = client(true, |b| b);
+    let first = client.connect(&server);
+    assert_eq!(client.connect(&server), first);
+    first.send(Message::new(42)).expect("room");
+    client.inbox.message();
+    first.mark_down();
+    assert!(first.is_closed() && !first.is_connected());
+    assert!(matches!(first.send(Message::new(42)), Err(SendError::Closed(m)) if m.kind() == 42));
+    let second = client.connect(&server);
+    assert_ne!(second, first);
+    second.send(Message::new(42)).expect("room");
+    assert_eq!(client.inbox.message().0, second);
+    // The server sees the end of the first one, and nobody is told of what they did themselves.
+    assert_eq!(server.inbox.reset().kind(), ErrorKind::Disconnected);
+}
+
+#[test]
+fn a_message_to_the_own_address_does_not_leave_the_process() {
+    let messenger = Messenger::builder(EntityName::osd(3)).config(config()).build().expect("made");
+    let addrs = messenger.bind(&localhost()).expect("a free port");
+    let (recorder, inbox) = Recorder::new(false, false);
+    messenger.add_dispatcher_tail(recorder).expect("not started");
+    messenger.start().expect("starts");
+    let own = messenger.connect(EntityType::OSD, &addrs).expect("loop-back");
+    assert!(own.is_loopback() && own.is_connected());
+    assert_eq!(own, messenger.loopback().expect("started"));
+    for tid in 0..1000 {
+        own.send(Message::new(42).with_tid(tid)).expect("room");
+    }
+    for tid in 0..1000 {
+        let (from, message) = inbox.message();
+        assert_eq!((from, message.tid(), message.src()), (own.clone(), tid, EntityName::osd(3)));
+    }
+    assert_eq!(messenger.stats().accepted, 0);
+}
+
+#[test]
+fn priorities_overtake_in_the_send_queue() {
+    let server = server(true, |b| b);
+    let client = client(true, |b| b);
+    let connection = client.connect(&server);
+    // Nothing is sent before the handshake is done, so all of these meet in the queue.
+    let order = [(1, priority::LOW), (2, priority::DEFAULT), (3, priority::HIGHEST), (4, 0)];
+    for (tid, priority) in order {
+        connection.send(Message::new(42).with_tid(tid).with_priority(priority)).expect("room");
+    }
+    if connection.is_connected() {
+        return; // The handshake was faster than four sends; there is nothing to see then.
+    }
+    let tids: Vec<u64> = (0..4).map(|_| server.inbox.message().1.tid()).collect();
+    assert_eq!(tids, [3, 2, 4, 1]);
+}
+
+/// Takes only messages of one type.
+struct Picky(u16, Arc<Recorder>);
+
+impl Dispatcher for Picky {
+    fn dispatch(&self, connection: &Connection, message: Message) -> Handled {
+        if message.kind() == self.0 {
+            return self.1.dispatch(connection, message);
+        }
+        Handled::No(message)
+    }
+}
+
+#[test]
+fn dispatchers_are_asked_from_head_to_tail_and_what_nobody_takes_is_counted() {
+    let messenger = Messenger::builder(EntityName::osd(1)).config(config()).build().expect("made");
+    let (first, first_inbox) = Recorder::new(false, false);
+    let (second, second_inbox) = Recorder::new(false, false);
+    messenger.add_dispatcher_tail(Arc::new(Picky(2, second))).expect("not started");
+    messenger.add_dispatcher_head(Arc::new(Picky(1, first))).expect("not started");
+    messenger.start().expect("starts");
+    let late = messenger.add_dispatcher_tail(Arc::new(Picky(3, Recorder::new(false, false).0)));
+    assert_eq!(late.expect_err("too late").kind(), ErrorKind::Misuse);
+    let own = messenger.loopback().expect("started");
+    for kind in [1, 2, 3] {
+        own.send(Message::new(kind)).expect("room");
+    }
+    assert_eq!(first_inbox.message().1.kind(), 1);
+    assert_eq!(second_inbox.message().1.kind(), 2);
+    eventually("the third is counted", || messenger.stats().unhandled == 1);
+}
+
+#[test]
+fn an_unknown_type_is_delivered_or_faults_as_the_registry_says() {
+    let server = server(true, |b| {
+        let mut registry = Registry::default();
+        registry.unknown_types(UnknownTypes::Fault);
+        b.registry(registry)
+    });
+    let client = client(true, |b| b);
+    client.connect(&server).send(Message::new(4242)).expect("room");
+    let error = server.inbox.reset();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.to_string().contains("4242"), "{error}");
+}
+
+#[test]
+fn misuse_is_told() {
+    let kind = |result: Result<(), async_messenger::Error>| result.expect_err("refused").kind();
+    let messenger = Messenger::builder(EntityName::osd(0))
+        .config(config())
+        .default_policy(Policy::stateless_server(0))
+        .build()
+        .expect("made");
+    let to = "v1:127.0.0.1:1".parse().expect("an address");
+    let connect = |to| messenger.connect(EntityType::MON, to).map(drop);
+    assert_eq!(kind(connect(&to)), ErrorKind::Misuse, "not started");
+    messenger.start().expect("starts");
+    assert_eq!(kind(messenger.start()), ErrorKind::Misuse, "started twice");
+    assert_eq!(kind(connect(&to)), ErrorKind::Misuse, "a server does not connect");
+    let v2 = "v2:127.0.0.1:1".parse().expect("an address");
+    assert_eq!(kind(connect(&v2)), ErrorKind::Misuse, "no v1 address");
+    assert_eq!(kind(messenger.bind(&v2).map(drop)), ErrorKind::Misuse, "no v1 address");
+    assert_eq!(kind(messenger.bind(&Default::default()).map(drop)), ErrorKind::Misuse);
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_bind_error_and_a_range_finds_a_free_one() {
+    let server = server(true, |b| b);
+    let other = Messenger::builder(EntityName::osd(1)).config(config()).build().expect("made");
+    let error = other.bind(&server.addrs).expect_err("taken");
+    assert_eq!(error.kind(), ErrorKind::Bind);
+    assert!(error.to_string().contains(&server.addrs.0[0].port().to_string()), "{error}");
+
+    let mut config = config();
+    let taken = server.addrs.0[0].port();
+    (config.bind_port_min, config.bind_port_max) = (taken, taken.saturating_add(200));
+    let ranged = Messenger::builder(EntityName::osd(2)).config(config).build().expect("made");
+    let bound = ranged.bind(&localhost()).expect("one of 200 is free");
+    assert!(bound.0[0].port() > taken);
+}
+
+#[test]
+fn ipv6_works_where_the_system_has_it() {
+    let server = Messenger::builder(EntityName::osd(0))
+        .config(config())
+        .default_policy(Policy::stateless_server(0))
+        .build()
+        .expect("made");
+    let addrs = match server.bind(&"v1:[::1]:0".parse().expect("an address")) {
+        Ok(addrs) => addrs,
+        Err(error) => {
+            eprintln!("skipped: no IPv6 on this machine: {error}");
+            return;
+        }
+    };
+    let (recorder, inbox) = Recorder::new(false, true);
+    server.add_dispatcher_tail(recorder).expect("not started");
+    server.start().expect("starts");
+    let client = client(true, |b| b);
+    let connection = client.messenger.connect(EntityType::OSD, &addrs).expect("a connection");
+    connection.send(Message::new(42)).expect("room");
+    assert!(inbox.message().0.peer_addr().ip().expect("known").is_ipv6());
+}
+
+#[test]
+fn keepalives_are_answered() {
+    let server = server(true, |b| b);
+    let client = client(true, |b| b);
+    let connection = client.connect(&server);
+    assert_eq!(connection.last_keepalive_ack(), None);
+    connection.send_keepalive();
+    eventually("the answer", || connection.last_keepalive_ack().is_some());
+    let sent = connection.last_keepalive_ack().expect("just seen");
+    assert!(sent.elapsed().expect("in the past") < DEADLINE);
+}
+
+#[test]
+fn messengers_share_workers() {
+    let workers = Workers::start(&config()).expect("start");
+    let server = server(true, |b| b.workers(&workers));
+    let clients: Vec<_> = (0..4).map(|_| client(true, |b| b.workers(&workers))).collect();
+    for client in &clients {
+        client.connect(&server).send(Message::new(42)).expect("room");
+        client.inbox.message();
+    }
+    let (ended, left) = clients.split_at(1);
+    ended[0].messenger.shutdown();
+    ended[0].messenger.wait().expect("ends");
+    left[0].connect(&server).send(Message::new(42)).expect("room");
+    left[0].inbox.message();
+}
+
+#[test]
+fn a_policy_throttle_holds_messages_back_until_others_are_dropped() {
+    let messages = Throttle::new("policy messages", 2);
+    let policy = {
+        let messages = Arc::clone(&messages);
+        Policy::stateless_server(0).with_throttles(None, Some(messages))
+    };
+    let server = server(true, |b| b.default_policy(policy));
+    let client = client(true, |b| b);
+    let connection = client.connect(&server);
+    for tid in 0..5 {
+        connection.send(Message::new(42).with_tid(tid)).expect("room");
+    }
+    let mut held = vec![server.inbox.message().1, server.inbox.message().1];
+    eventually("the third waits", || messages.waiting() == 1);
+    assert_eq!(server.recorder.messages.load(Ordering::SeqCst), 2);
+    for tid in 0..5 {
+        let message = held.remove(0);
+        assert_eq!(message.tid(), tid);
+        drop(message);
+        if tid < 3 {
+            held.push(server.inbox.message().1);
+        }
+    }
+    assert_eq!((messages.current(), messages.waiting()), (0, 0));
+    assert!(server.messenger.stats().throttled >= 1);
+}
+
+#[test]
+fn many_threads_send_on_one_connection_and_nothing_is_lost() {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 5_000;
+    let server = server(true, |b| b);
+    let client = client(true, |b| b);
+    let connection = client.connect(&server);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let connection = connection.clone();
+            scope.spawn(move || {
+                for i in 0..EACH {
+                    let tid = thread << 32 | i;
+                    let size = (i % 50) as usize * 100;
+                    let mut message = Message::new(42).with_tid(tid).with_data(vec![1; size]);
+                    while let Err(error) = connection.send(message) {
+                        message = error.into_message();
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    let mut next = [0; THREADS as usize];
+    for _ in 0..THREADS * EACH {
+        let (_, reply) = client.inbox.message();
+        let (thread, i) = ((reply.tid() >> 32) as usize, reply.tid() & 0xffff_ffff);
+        assert_eq!(i, next[thread], "order of thread {thread}");
+        assert_eq!(reply.size(), (i % 50) * 100);
+        next[thread] += 1;
+    }
+    client.end();
+    server.end();
 }
