@@ -33,7 +33,8 @@ fn client() -> ConnectorParams {
     ConnectorParams {
         name: EntityName::client(-1),
         addr: addr("v1:-/287454020"),
-        peer_addr: addr("v1:127.0.0.1:46789/0"),
+        // Whatever it is called, here it is spoken to as v1.
+        peer_addr: addr("any:127.0.0.1:46789/0"),
         features: SUPPORTED,
         required: features::NOSRCADDR,
         protocol_version: 15,

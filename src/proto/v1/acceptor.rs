@@ -197,10 +197,9 @@ impl Acceptor {
         }
     }
 
-    /// Where it stands.
+    /// Where it stands; after an error, where it failed.
     pub fn state(&self) -> State {
         match self.step {
-            _ if self.failed.is_some() => State::Closed,
             Step::Start => State::StartAccept,
             Step::Hello => State::Accepting,
             Step::Connect if self.attempts == 0 => State::Accepting,

@@ -109,10 +109,9 @@ impl Connector {
         }
     }
 
-    /// Where it stands.
+    /// Where it stands; after an error, where it failed.
     pub fn state(&self) -> State {
         match self.step {
-            _ if self.failed.is_some() => State::Closed,
             Step::Start => State::Connecting,
             Step::Hello => State::ConnectingWaitBannerAndIdentify,
             Step::Wait => State::Wait,

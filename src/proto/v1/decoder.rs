@@ -71,7 +71,7 @@ impl Decoder {
         }
     }
 
-    /// Where in the stream the decoder is.
+    /// Where in the stream the decoder is; after an error, where it failed.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
