@@ -1,4 +1,5 @@
-//! Stands in for a backend that was not compiled in.
+//! Stands in for each backend that was not compiled in. It cannot be opened.
+#![allow(dead_code, reason = "there may be none")]
 
 use std::io;
 

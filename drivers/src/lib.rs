@@ -1,38 +1,32 @@
-//! Readiness backends behind one object-safe trait.
-//!
-//! An [`EventDriver`] tells its one owner thread which registered sources became readable or
-//! writable. There is one implementation per operating-system facility, and every
-//! implementation that was compiled in can be chosen at run time by its [`DriverKind`].
-//! This crate knows sockets and file descriptors; it knows nothing of any protocol.
-//!
-//! All `unsafe` of the project lives here, each block with its reason.
+#![doc = include_str!("../README.md")]
 //!
 //! # The contract
 //!
-//! Each line is checked for every compiled backend by `tests/conformance.rs`; the test is named
-//! after the label.
+//! Each line is checked for every compiled backend by `tests/conformance`; the test is named
+//! after the label. An *armed* direction is one that was asked for by
+//! [`add`](EventDriver::add) or [`rearm`](EventDriver::rearm), and not disarmed since.
 //!
 //! | label | the driver's promise |
 //! |---|---|
 //! | `ready_on_add` | A source that is ready when it is added gives an event for each ready direction of its interest. |
 //! | `ready_on_rearm` | After [`rearm`](EventDriver::rearm), activity in a re-armed direction gives an event, also if it happened before the call. |
-//! | `interest_only` | Only directions of the interest are reported, except that trouble ([`Readiness::HUP`], [`Readiness::ERR`]) is reported always. |
+//! | `interest_only` | Only armed directions are reported, except that trouble sets what the lines `hup_reads` and `err_both` say. |
 //! | `disarm` | A disarmed direction gives no event until it is re-armed; what happened meanwhile is reported then. |
 //! | `spurious` | A direction may be reported again without a `rearm`; handlers tolerate it by trying and getting `WouldBlock`. |
 //! | `merged` | A token appears at most once in what one `wait` returns. |
-//! | `hup_reads` | `HUP` comes with `READ` and means: read to the end of file, whatever the length of a transfer says. |
-//! | `err_both` | `ERR` sets both directions, so whoever waits learns of the failure by its next transfer. |
+//! | `hup_reads` | `HUP` comes with `READ` and means: read to the end of file, whatever the length of a transfer says. The peer's end is reported while `READ` is armed: as `HUP`, or as mere `READ` where the facility does not tell it from data. |
+//! | `err_both` | `ERR` sets both directions, so whoever waits learns of the failure by its next transfer; it is reported while any direction is armed. The error itself (`SO_ERROR`) is left to the owner. |
 //! | `round_up` | A timeout is rounded up, never down: `wait` without events does not return before it has passed. |
 //! | `saturate` | A timeout too long for the system, [`Duration::MAX`] too, waits as long as the system can; the caller sees an early, empty return. |
 //! | `eintr` | An interrupted wait returns no events and no error. |
 //! | `add_twice` | Adding a token whose slot is in use is `AlreadyExists`, also if its generation is another one; so is adding a descriptor that is registered already. |
 //! | `unknown` | `rearm`, `disarm` and `delete` of a token that is not registered, or of an older generation, are `NotFound`. |
 //! | `owns_fd` | The driver holds the descriptor until `delete`, so its number cannot be reused under it; events of a deleted token are never returned, even if they were pending. |
-//! | `bad_source` | [`Source::Virtual`] on a kernel driver is `Unsupported`; a descriptor that the facility refuses (a regular file on epoll) is that facility's error, and nothing stays registered. |
+//! | `bad_source` | [`Source::Virtual`] on a kernel driver is `Unsupported`; a slot beyond [`SLOTS_MAX`] is `InvalidInput`; a descriptor that the facility refuses (a regular file on epoll) is that facility's error, and nothing stays registered. |
 //! | `wake` | A wake from any thread ends the current `wait`, or the next one if none is running; it is never lost, and it is never an event. |
 //! | `coalesce` | Any number of wakes before a `wait` ends one `wait`. |
 //! | `bounded` | One `wait` returns at most [`EVENTS_PER_WAIT`] events; the others come in later ones, and no ready source is passed over for ever. |
-//! | `fork` | After `fork` the child's calls are refused as `Unsupported`: a queue that is shared with the parent would steal the parent's events. |
+//! | `fork` | After `fork` the child's calls are refused as `Unsupported`, and its wakes do nothing: a queue that is shared with the parent would steal the parent's events. |
 //!
 //! The owner's side of the contract: a direction is re-armed after a transfer in it returned
 //! `WouldBlock` or fewer bytes than asked for, and not before; until then it counts as still ready.
@@ -49,6 +43,7 @@ use std::time::Duration;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 
+mod absent;
 mod kind;
 mod waker;
 
@@ -66,13 +61,12 @@ cfg_if::cfg_if! {
     }
 }
 
-// Each backend is its module, or `absent` in its place: `kind` knows no target and no feature.
+// Each backend is its module, or `absent` in its place: no other code knows of targets.
 cfg_if::cfg_if! {
     if #[cfg(all(feature = "epoll", any(target_os = "linux", target_os = "android")))] {
         mod epoll;
     } else {
-        #[path = "absent.rs"]
-        mod epoll;
+        use absent as epoll;
     }
 }
 cfg_if::cfg_if! {
@@ -92,16 +86,14 @@ cfg_if::cfg_if! {
         use kqueue_shim as kqueue_sys;
         mod kqueue;
     } else {
-        #[path = "absent.rs"]
-        mod kqueue;
+        use absent as kqueue;
     }
 }
 cfg_if::cfg_if! {
     if #[cfg(all(feature = "poll", unix))] {
         mod poll;
     } else {
-        #[path = "absent.rs"]
-        mod poll;
+        use absent as poll;
     }
 }
 

@@ -11,7 +11,7 @@ use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use event_driver::kqueue_shim::{self as sys, *};
+use event_driver::kqueue_shim::*;
 use event_driver::sock::{self, SocketOptions};
 use nix::errno::Errno;
 use nix::libc;
@@ -54,7 +54,7 @@ struct Queue(OwnedFd);
 impl Queue {
     fn new() -> Self {
         // SAFETY: no pointers.
-        let fd = unsafe { sys::kqueue() };
+        let fd = unsafe { kqueue() };
         assert!(fd >= 0);
         // SAFETY: the descriptor is new and nobody else's.
         Self(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -73,7 +73,7 @@ impl Queue {
         });
         // SAFETY: the pointers and counts are those of slices; the timeout is null or here.
         let count = unsafe {
-            sys::kevent(
+            kevent(
                 self.0.as_raw_fd(),
                 changes.as_ptr(),
                 changes.len() as i32,
@@ -435,8 +435,8 @@ fn a_change_made_elsewhere_reaches_a_waiter() {
     a.write_all(b"x").unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            q.set(change(&b, EVFILT_READ, EV_ADD | EV_CLEAR, 0))
-                .unwrap()
+            let add = change(&b, EVFILT_READ, EV_ADD | EV_CLEAR, 0);
+            q.set(add).unwrap();
         });
         assert_eq!(q.call(&[], 4, None).unwrap().len(), 1);
     });

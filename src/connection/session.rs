@@ -43,6 +43,8 @@ pub(crate) struct Session {
     queue: Mutex<SendQueue>,
     tx: Mutex<Tx>,
     connected: AtomicBool,
+    /// The gate is closed; for whoever only wants to know.
+    closed: AtomicBool,
     features: AtomicU64,
     last_keepalive_ack: AtomicU64,
 }
@@ -94,6 +96,7 @@ impl Session {
             queue: Mutex::new(queue),
             tx: Mutex::default(),
             connected: AtomicBool::new(loopback),
+            closed: AtomicBool::new(false),
             features: AtomicU64::new(if loopback { u64::MAX } else { 0 }),
             last_keepalive_ack: AtomicU64::new(0),
         })
@@ -112,7 +115,7 @@ impl Session {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.queue().gate == Gate::Closed
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn features(&self) -> u64 {
@@ -264,6 +267,7 @@ impl Session {
     pub(crate) fn close(&self) -> Option<usize> {
         self.connected.store(false, Ordering::Release);
         let mut queue = self.queue();
+        self.closed.store(true, Ordering::Release);
         (queue.gate != Gate::Closed).then(|| queue.close())
     }
 

@@ -178,6 +178,12 @@ pub fn hup_reads(kind: DriverKind) {
         assert!(ready.contains(READ));
         assert_eq!(theirs.read(&mut buf).unwrap(), 0);
     }
+    // Without data, a pipe's end is a mere hang-up to some facilities.
+    let mut rig = Rig::new(kind);
+    let (reader, writer) = pipe();
+    rig.add(&reader, 0, Interest::READ);
+    drop(writer);
+    assert!(rig.one(0).contains(READ));
 }
 
 pub fn err_both(kind: DriverKind) {
@@ -376,8 +382,12 @@ pub fn fork(kind: DriverKind) {
                 .iter()
                 .all(|result| result.as_ref().is_err_and(refused));
             drop(rig);
+            // One of its own is as good as any.
+            let own = kind
+                .open()
+                .and_then(|mut own| own.wait(&mut Vec::new(), Some(MOMENT)));
             // SAFETY: ends the process.
-            unsafe { nix::libc::_exit(i32::from(!good)) }
+            unsafe { nix::libc::_exit(i32::from(!(good && own.is_ok()))) }
         }
         ForkResult::Parent { child } => {
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
