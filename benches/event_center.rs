@@ -51,8 +51,9 @@ fn deadline(center: &EventCenter<u64>, i: u64) -> Instant {
 
 fn cancel_and_insert() -> (u64, Duration) {
     let mut center = center();
-    let mut ids: Vec<TimerId> =
-        (0..PENDING).map(|i| center.set_timer(deadline(&center, i), i)).collect();
+    let mut ids: Vec<TimerId> = (0..PENDING)
+        .map(|i| center.set_timer(deadline(&center, i), i))
+        .collect();
     let start = Instant::now();
     for i in 0..OPERATIONS {
         let at = (i.wrapping_mul(48_271) % PENDING) as usize;
@@ -98,7 +99,9 @@ fn post_to_a_busy_owner() -> (u64, Duration) {
             handle.submit(i).expect("open");
         }
         time += start.elapsed();
-        center.turn(Some(Duration::ZERO), &mut count).expect("turns");
+        center
+            .turn(Some(Duration::ZERO), &mut count)
+            .expect("turns");
     }
     (OPERATIONS, time)
 }

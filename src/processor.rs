@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use event_driver::Token;
 
+use crate::event::TimerId;
 use crate::messenger::Shared;
 use crate::net::{Listener, Stream};
 use crate::wire::EntityAddr;
@@ -28,6 +29,8 @@ pub(crate) struct Processor {
     pub(crate) local: EntityAddr,
     /// The listener's registration.
     pub(crate) token: Token,
+    /// When to try again, after a failure.
+    pub(crate) retry: Option<TimerId>,
 }
 
 /// A connection on its way from a processor to a worker. It counts as one of the messenger's
@@ -107,10 +110,7 @@ impl Processor {
 
     /// Sends one connection away for lack of a descriptor. False if that is not what is wrong.
     fn refuse(&mut self, error: &io::Error) -> bool {
-        let refused = match self.listener.refuse_one() {
-            Ok(refused) => refused,
-            Err(_) => false,
-        };
+        let refused = self.listener.refuse_one().unwrap_or(false);
         if refused {
             self.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
         }

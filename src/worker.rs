@@ -68,6 +68,7 @@ impl WorkerHandle {
         match self.inbox.submit(cmd) {
             Ok(()) => {}
             // The pool has ended, and with it whatever the command was about.
+            Err(SubmitError::Closed(Cmd::Shutdown(_, latch))) => latch.arrive(),
             Err(SubmitError::Closed(cmd)) => drop(cmd),
             Err(full @ SubmitError::Full(_)) => tracing::error!(%full, "a command is lost"),
         }
@@ -346,6 +347,7 @@ impl Handler<Cmd> for WorkerState {
         let slot = Token::from_u64(tag);
         let peer = match self.entries.get_mut(slot) {
             Some(Entry::Processor(processor)) => {
+                processor.retry = None;
                 return center.again(processor.token, Readiness::READ);
             }
             Some(Entry::Peer(peer)) if peer.timer == Some(id) => peer,
@@ -437,12 +439,14 @@ impl WorkerState {
             slot: u32::MAX,
             generation: u32::MAX,
         };
-        let slot = self.insert(Entry::Processor(Processor {
+        let processor = Processor {
             shared,
             listener,
             local,
             token,
-        }));
+            retry: None,
+        };
+        let slot = self.insert(Entry::Processor(processor));
         match center.register(source, Interest::READ, slot.to_u64()) {
             Ok(token) => {
                 if let Some(Entry::Processor(processor)) = self.entries.get_mut(slot) {
@@ -479,7 +483,8 @@ impl WorkerState {
             }
             AcceptEnd::Budget => center.again(token, Readiness::READ),
             AcceptEnd::Failing => {
-                center.set_timer(center.now() + ACCEPT_RETRY, slot.to_u64());
+                let retry = || center.set_timer(center.now() + ACCEPT_RETRY, slot.to_u64());
+                processor.retry.get_or_insert_with(retry);
             }
         }
         for accepted in mine {

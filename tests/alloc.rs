@@ -33,7 +33,9 @@ impl Dispatcher for Answer {
 
     fn fast_dispatch(&self, connection: &Connection, request: Message) {
         assert_eq!(request.data().len(), MESSAGE_BYTES);
-        connection.send(Message::new(43).with_tid(request.tid())).expect("room");
+        connection
+            .send(Message::new(43).with_tid(request.tid()))
+            .expect("room");
     }
 }
 
@@ -70,7 +72,11 @@ impl Dispatcher for Ask {
         if answered + DEPTH <= limit {
             connection.send(self.request()).expect("room");
         } else if answered == limit {
-            self.done.lock().expect("not poisoned").send(()).expect("waited for");
+            self.done
+                .lock()
+                .expect("not poisoned")
+                .send(())
+                .expect("waited for");
         }
     }
 }
@@ -85,7 +91,9 @@ fn a_received_message_costs_no_allocation() {
         .build()
         .expect("made");
     let addrs = server.bind(&localhost()).expect("a free port");
-    server.add_dispatcher_tail(Arc::new(Answer)).expect("not started");
+    server
+        .add_dispatcher_tail(Arc::new(Answer))
+        .expect("not started");
     server.start().expect("starts");
 
     let (done, finished) = channel();
@@ -95,10 +103,17 @@ fn a_received_message_costs_no_allocation() {
         answered: AtomicU64::new(0),
         done: Mutex::new(done),
     });
-    let client = Messenger::builder(EntityName::client(-1)).config(config).build().expect("made");
-    client.add_dispatcher_tail(Arc::<Ask>::clone(&ask)).expect("not started");
+    let client = Messenger::builder(EntityName::client(-1))
+        .config(config)
+        .build()
+        .expect("made");
+    client
+        .add_dispatcher_tail(Arc::<Ask>::clone(&ask))
+        .expect("not started");
     client.start().expect("starts");
-    let connection = client.connect(EntityType::OSD, &addrs).expect("a connection");
+    let connection = client
+        .connect(EntityType::OSD, &addrs)
+        .expect("a connection");
 
     ask.begin(&connection, WARM_UP);
     finished.recv_timeout(DEADLINE).expect("warm");
@@ -114,5 +129,8 @@ fn a_received_message_costs_no_allocation() {
     let allowed = 2 * (chunks + 1) + 64;
     let allocations = (change.allocations + change.reallocations) as u64;
     println!("{allocations} allocations for {MEASURED} messages and their answers ({change:?})");
-    assert!(allocations <= allowed, "{allocations} allocations, {allowed} are explained");
+    assert!(
+        allocations <= allowed,
+        "{allocations} allocations, {allowed} are explained"
+    );
 }

@@ -28,7 +28,10 @@ fn center() -> EventCenter<u64> {
 
 fn stepped() -> (EventCenter<u64>, Arc<ManualEnv>) {
     let env = Arc::new(ManualEnv::new(1));
-    (EventCenter::new(driver(), Arc::<ManualEnv>::clone(&env)), env)
+    (
+        EventCenter::new(driver(), Arc::<ManualEnv>::clone(&env)),
+        env,
+    )
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -49,7 +52,10 @@ struct Script {
 
 impl Script {
     fn new(then: impl FnMut(&mut EventCenter<u64>, Seen) + 'static) -> Self {
-        Self { seen: Vec::new(), then: Box::new(then) }
+        Self {
+            seen: Vec::new(),
+            then: Box::new(then),
+        }
     }
 
     fn silent() -> Self {
@@ -63,7 +69,10 @@ impl Script {
 
     /// What was seen since the last call, without the turns' ends.
     fn take(&mut self) -> Vec<Seen> {
-        std::mem::take(&mut self.seen).into_iter().filter(|s| *s != Seen::End).collect()
+        std::mem::take(&mut self.seen)
+            .into_iter()
+            .filter(|s| *s != Seen::End)
+            .collect()
     }
 }
 
@@ -89,7 +98,9 @@ fn step(center: &mut EventCenter<u64>, script: &mut Script) -> Turn {
 fn watch(center: &mut EventCenter<u64>, tag: u64) -> (PipeReader, PipeWriter, Token) {
     let (reader, writer) = pipe().expect("a pipe");
     let fd: OwnedFd = reader.try_clone().expect("a copy").into();
-    let token = center.register(Source::Fd(Arc::new(fd)), Interest::READ, tag).expect("added");
+    let token = center
+        .register(Source::Fd(Arc::new(fd)), Interest::READ, tag)
+        .expect("added");
     (reader, writer, token)
 }
 
@@ -103,8 +114,20 @@ fn file_time_and_external_events_come_in_this_order() {
     env.advance(Duration::from_secs(1));
     let mut script = Script::silent();
     let turn = step(&mut center, &mut script);
-    assert_eq!(turn, Turn { file_events: 1, time_events: 1, external_events: 1 });
-    let order = [Seen::File(7, Readiness::READ), Seen::Time(8), Seen::External(9), Seen::End];
+    assert_eq!(
+        turn,
+        Turn {
+            file_events: 1,
+            time_events: 1,
+            external_events: 1
+        }
+    );
+    let order = [
+        Seen::File(7, Readiness::READ),
+        Seen::Time(8),
+        Seen::External(9),
+        Seen::End,
+    ];
     assert_eq!(script.seen, order);
 }
 
@@ -130,12 +153,18 @@ fn timers_fire_by_deadline_and_equal_ones_by_creation() {
     for i in 0..1008u64 {
         let deadline = 1 + (i * 11) % 1009 / 10;
         center.set_timer(start + Duration::from_millis(deadline), i);
-        expected.entry(deadline).or_insert_with(Vec::new).push(Seen::Time(i));
+        expected
+            .entry(deadline)
+            .or_insert_with(Vec::new)
+            .push(Seen::Time(i));
     }
     env.advance(Duration::from_secs(1));
     let mut script = Script::silent();
     step(&mut center, &mut script);
-    assert_eq!(script.take(), expected.into_values().flatten().collect::<Vec<_>>());
+    assert_eq!(
+        script.take(),
+        expected.into_values().flatten().collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -221,7 +250,11 @@ fn a_source_that_always_has_more_does_not_starve_the_others() {
     step(&mut center, &mut script);
     let seen = script.take();
     for tag in [1, 2] {
-        assert!(seen.iter().any(|s| matches!(s, Seen::File(t, _) if *t == tag)), "{seen:?}");
+        assert!(
+            seen.iter()
+                .any(|s| matches!(s, Seen::File(t, _) if *t == tag)),
+            "{seen:?}"
+        );
     }
     assert!(seen.contains(&Seen::External(3)));
 }
@@ -256,7 +289,9 @@ fn a_source_that_a_handler_removed_gets_no_event_in_the_same_turn() {
     let tokens = [ends[0].2, ends[1].2];
     let mut script = Script::new(move |center, seen| {
         if let Seen::File(tag, _) = seen {
-            center.deregister(tokens[1 - tag as usize]).expect("registered");
+            center
+                .deregister(tokens[1 - tag as usize])
+                .expect("registered");
         }
     });
     assert_eq!(step(&mut center, &mut script).file_events, 1);
@@ -272,7 +307,10 @@ fn a_token_of_an_earlier_source_is_unknown() {
     let (mut reader, mut writer, new) = watch(&mut center, 2);
     assert_eq!((old.slot, old == new), (new.slot, false));
     for result in [center.deregister(old), center.rearm(old, Interest::READ)] {
-        assert_eq!(result.expect_err("stale").kind(), std::io::ErrorKind::NotFound);
+        assert_eq!(
+            result.expect_err("stale").kind(),
+            std::io::ErrorKind::NotFound
+        );
     }
     writer.write_all(b"x").expect("room");
     center.again(old, Readiness::READ);
@@ -308,7 +346,9 @@ fn posts_of_many_threads_arrive_all_and_in_their_order() {
     });
     let mut next = [0; THREADS as usize];
     for seen in script.take() {
-        let Seen::External(event) = seen else { panic!("{seen:?}") };
+        let Seen::External(event) = seen else {
+            panic!("{seen:?}")
+        };
         let (thread, i) = ((event / EACH) as usize, event % EACH);
         assert_eq!(i, next[thread]);
         next[thread] += 1;
@@ -335,7 +375,9 @@ fn external_dispatch_to_two_running_centers() {
                 let mut script = Script::new(count);
                 while !script.seen.contains(&Seen::External(STOP)) {
                     script.seen.clear();
-                    center.turn(Some(Duration::from_secs(1)), &mut script).expect("turns");
+                    center
+                        .turn(Some(Duration::from_secs(1)), &mut script)
+                        .expect("turns");
                 }
             })
         })
@@ -349,7 +391,9 @@ fn external_dispatch_to_two_running_centers() {
         }
     }
     handles.iter().for_each(|h| h.submit(STOP).expect("open"));
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("no panic"));
 }
 
 #[test]

@@ -5,9 +5,7 @@ mod vectors;
 
 use async_messenger::message::{Message, TxBatch};
 use async_messenger::proto::v1::{Decoder, Encoder};
-use async_messenger::proto::{
-    Checksums, Decoded, Gate, Incoming, Limits, Part, ProtoError, Toll,
-};
+use async_messenger::proto::{Checksums, Decoded, Gate, Incoming, Limits, Part, ProtoError, Toll};
 use async_messenger::wire::{EntityName, features};
 use bytes::{Bytes, BytesMut};
 use vectors::{From, Recorded, Rng, load};
@@ -59,7 +57,11 @@ fn streams() -> Vec<(String, Vec<u8>)> {
         .flat_map(|(name, c, s)| [(format!("{name} client"), c), (format!("{name} server"), s)])
         .filter(|(_, stream)| !stream.is_empty())
         .collect();
-    assert!(streams.len() >= 16, "only {} streams were found", streams.len());
+    assert!(
+        streams.len() >= 16,
+        "only {} streams were found",
+        streams.len()
+    );
     streams
 }
 
@@ -77,8 +79,16 @@ struct Reader {
 
 impl Reader {
     fn new(reluctant: bool) -> Self {
-        let gate = Doorman { reluctant, asked: 0 };
-        Self { decoder: new_decoder(), rx: BytesMut::new(), gate, seen: Vec::new() }
+        let gate = Doorman {
+            reluctant,
+            asked: 0,
+        };
+        Self {
+            decoder: new_decoder(),
+            rx: BytesMut::new(),
+            gate,
+            seen: Vec::new(),
+        }
     }
 
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), ProtoError> {
@@ -152,7 +162,9 @@ fn recorded_streams_decode_the_same_in_pieces_of_any_size() {
         let expected = print(&whole(&stream));
         for size in [1, 2, 3, 5, 7, 53, 75, 1000] {
             let mut reader = Reader::new(true);
-            stream.chunks(size).for_each(|piece| reader.feed(piece).expect("valid"));
+            stream
+                .chunks(size)
+                .for_each(|piece| reader.feed(piece).expect("valid"));
             assert_eq!(print(&reader.seen), expected, "{name} in pieces of {size}");
         }
     }
@@ -193,7 +205,10 @@ fn what_was_decoded_encodes_to_the_recorded_bytes() {
     for (name, stream) in streams() {
         let again = encoded(&encoder, whole(&stream));
         assert_eq!(again[..], stream[..again.len()], "{name}");
-        assert!(stream.len() - again.len() < 5000, "{name}: all but an incomplete end");
+        assert!(
+            stream.len() - again.len() < 5000,
+            "{name}: all but an incomplete end"
+        );
     }
 }
 
@@ -237,7 +252,10 @@ fn damage_is_found_in_every_part() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
             let error = fails(&damaged);
-            assert!(matches!(error, ProtoError::Corrupt { part: p, .. } if p == part), "{error}");
+            assert!(
+                matches!(error, ProtoError::Corrupt { part: p, .. } if p == part),
+                "{error}"
+            );
         }
     }
     let mut aborted = bytes.clone();
@@ -271,14 +289,19 @@ fn large_parts_land_in_a_buffer_of_their_own_and_small_ones_are_slices() {
     assert!(reader.rx.is_empty());
     reader.feed(&bytes[60_000..]).expect("valid");
     assert!(reader.decoder.landing().is_none());
-    let Some(Incoming::Message(message)) = reader.seen.pop() else { panic!("no message") };
+    let Some(Incoming::Message(message)) = reader.seen.pop() else {
+        panic!("no message")
+    };
     assert_eq!(message.data().to_bytes(), vec![3; 200_000]);
     assert_eq!(message.data().chunks().len(), 1, "one contiguous piece");
 }
 
 #[test]
 fn checksums_can_be_off_on_both_sides() {
-    let off = Checksums { header: false, data: false };
+    let off = Checksums {
+        header: false,
+        data: false,
+    };
     let encoder = Encoder::new(features::SUPPORTED, off);
     let message = Message::new(42).with_data(Bytes::from_static(b"data"));
     let stream = encoded(&encoder, vec![Incoming::Message(message)]);
@@ -304,7 +327,9 @@ fn a_peer_without_signatures_gets_the_short_footer() {
     let mut reader = Reader::new(false);
     reader.decoder = Decoder::new(old, Checksums::default(), Limits::default());
     reader.feed(&stream).expect("valid");
-    let Some(Incoming::Message(message)) = reader.seen.pop() else { panic!("no message") };
+    let Some(Incoming::Message(message)) = reader.seen.pop() else {
+        panic!("no message")
+    };
     assert_eq!((message.kind(), message.src()), (2, EntityName::default()));
 }
 

@@ -3,8 +3,8 @@
 #[path = "common/peers.rs"]
 mod peers;
 
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_messenger::message::{Message, Registry, UnknownTypes, priority};
 use async_messenger::throttle::Throttle;
@@ -19,7 +19,14 @@ fn check_echo(fast: bool) {
     let server = server(fast, |b| b);
     let client = client(fast, |b| b);
     let connection = client.connect(&server);
-    let sizes = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (100, 7, 4096), (40_000, 0, 900_000)];
+    let sizes = [
+        (0, 0, 0),
+        (1, 0, 0),
+        (0, 1, 0),
+        (0, 0, 1),
+        (100, 7, 4096),
+        (40_000, 0, 900_000),
+    ];
     for (tid, (front, middle, data)) in sizes.into_iter().enumerate() {
         let message = Message::new(42)
             .with_tid(tid as u64)
@@ -60,7 +67,10 @@ fn both_sides_learn_that_a_connection_is_ready_before_its_first_message() {
     let client = client(true, |b| b);
     let connection = client.connect(&server);
     connection.send(Message::new(42)).expect("room");
-    for (inbox, expected) in [(&server.inbox, Ready::Accepted), (&client.inbox, Ready::Connected)] {
+    for (inbox, expected) in [
+        (&server.inbox, Ready::Accepted),
+        (&client.inbox, Ready::Connected),
+    ] {
         let (mut fast, mut queued) = (false, false);
         while !(fast && queued) {
             inbox.find("event", |seen| match seen {
@@ -127,12 +137,19 @@ fn a_connection_is_shared_until_it_ends() {
 
 #[test]
 fn a_message_to_the_own_address_does_not_leave_the_process() {
-    let messenger = Messenger::builder(EntityName::osd(3)).config(config()).build().expect("made");
+    let messenger = Messenger::builder(EntityName::osd(3))
+        .config(config())
+        .build()
+        .expect("made");
     let addrs = messenger.bind(&localhost()).expect("a free port");
     let (recorder, inbox) = Recorder::new(false, false);
-    messenger.add_dispatcher_tail(recorder).expect("not started");
+    messenger
+        .add_dispatcher_tail(recorder)
+        .expect("not started");
     messenger.start().expect("starts");
-    let own = messenger.connect(EntityType::OSD, &addrs).expect("loop-back");
+    let own = messenger
+        .connect(EntityType::OSD, &addrs)
+        .expect("loop-back");
     assert!(own.is_loopback() && own.is_connected());
     assert_eq!(own, messenger.loopback().expect("started"));
     for tid in 0..1000 {
@@ -140,7 +157,10 @@ fn a_message_to_the_own_address_does_not_leave_the_process() {
     }
     for tid in 0..1000 {
         let (from, message) = inbox.message();
-        assert_eq!((from, message.tid(), message.src()), (own.clone(), tid, EntityName::osd(3)));
+        assert_eq!(
+            (from, message.tid(), message.src()),
+            (own.clone(), tid, EntityName::osd(3))
+        );
     }
     assert_eq!(messenger.stats().accepted, 0);
 }
@@ -151,9 +171,16 @@ fn priorities_overtake_in_the_send_queue() {
     let client = client(true, |b| b);
     let connection = client.connect(&server);
     // Nothing is sent before the handshake is done, so all of these meet in the queue.
-    let order = [(1, priority::LOW), (2, priority::DEFAULT), (3, priority::HIGHEST), (4, 0)];
+    let order = [
+        (1, priority::LOW),
+        (2, priority::DEFAULT),
+        (3, priority::HIGHEST),
+        (4, 0),
+    ];
     for (tid, priority) in order {
-        connection.send(Message::new(42).with_tid(tid).with_priority(priority)).expect("room");
+        connection
+            .send(Message::new(42).with_tid(tid).with_priority(priority))
+            .expect("room");
     }
     if connection.is_connected() {
         return; // The handshake was faster than four sends; there is nothing to see then.
@@ -176,11 +203,18 @@ impl Dispatcher for Picky {
 
 #[test]
 fn dispatchers_are_asked_from_head_to_tail_and_what_nobody_takes_is_counted() {
-    let messenger = Messenger::builder(EntityName::osd(1)).config(config()).build().expect("made");
+    let messenger = Messenger::builder(EntityName::osd(1))
+        .config(config())
+        .build()
+        .expect("made");
     let (first, first_inbox) = Recorder::new(false, false);
     let (second, second_inbox) = Recorder::new(false, false);
-    messenger.add_dispatcher_tail(Arc::new(Picky(2, second))).expect("not started");
-    messenger.add_dispatcher_head(Arc::new(Picky(1, first))).expect("not started");
+    messenger
+        .add_dispatcher_tail(Arc::new(Picky(2, second)))
+        .expect("not started");
+    messenger
+        .add_dispatcher_head(Arc::new(Picky(1, first)))
+        .expect("not started");
     messenger.start().expect("starts");
     let late = messenger.add_dispatcher_tail(Arc::new(Picky(3, Recorder::new(false, false).0)));
     assert_eq!(late.expect_err("too late").kind(), ErrorKind::Misuse);
@@ -201,7 +235,10 @@ fn an_unknown_type_is_delivered_or_faults_as_the_registry_says() {
         b.registry(registry)
     });
     let client = client(true, |b| b);
-    client.connect(&server).send(Message::new(4242)).expect("room");
+    client
+        .connect(&server)
+        .send(Message::new(4242))
+        .expect("room");
     let error = server.inbox.reset();
     assert_eq!(error.kind(), ErrorKind::Protocol);
     assert!(error.to_string().contains("4242"), "{error}");
@@ -220,25 +257,47 @@ fn misuse_is_told() {
     assert_eq!(kind(connect(&to)), ErrorKind::Misuse, "not started");
     messenger.start().expect("starts");
     assert_eq!(kind(messenger.start()), ErrorKind::Misuse, "started twice");
-    assert_eq!(kind(connect(&to)), ErrorKind::Misuse, "a server does not connect");
+    assert_eq!(
+        kind(connect(&to)),
+        ErrorKind::Misuse,
+        "a server does not connect"
+    );
     let v2 = "v2:127.0.0.1:1".parse().expect("an address");
     assert_eq!(kind(connect(&v2)), ErrorKind::Misuse, "no v1 address");
-    assert_eq!(kind(messenger.bind(&v2).map(drop)), ErrorKind::Misuse, "no v1 address");
-    assert_eq!(kind(messenger.bind(&Default::default()).map(drop)), ErrorKind::Misuse);
+    assert_eq!(
+        kind(messenger.bind(&v2).map(drop)),
+        ErrorKind::Misuse,
+        "no v1 address"
+    );
+    assert_eq!(
+        kind(messenger.bind(&Default::default()).map(drop)),
+        ErrorKind::Misuse
+    );
 }
 
 #[test]
 fn a_port_that_is_taken_is_a_bind_error_and_a_range_finds_a_free_one() {
     let server = server(true, |b| b);
-    let other = Messenger::builder(EntityName::osd(1)).config(config()).build().expect("made");
+    let other = Messenger::builder(EntityName::osd(1))
+        .config(config())
+        .build()
+        .expect("made");
     let error = other.bind(&server.addrs).expect_err("taken");
     assert_eq!(error.kind(), ErrorKind::Bind);
-    assert!(error.to_string().contains(&server.addrs.0[0].port().to_string()), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(&server.addrs.0[0].port().to_string()),
+        "{error}"
+    );
 
     let mut config = config();
     let taken = server.addrs.0[0].port();
     (config.bind_port_min, config.bind_port_max) = (taken, taken.saturating_add(200));
-    let ranged = Messenger::builder(EntityName::osd(2)).config(config).build().expect("made");
+    let ranged = Messenger::builder(EntityName::osd(2))
+        .config(config)
+        .build()
+        .expect("made");
     let bound = ranged.bind(&localhost()).expect("one of 200 is free");
     assert!(bound.0[0].port() > taken);
 }
@@ -261,7 +320,10 @@ fn ipv6_works_where_the_system_has_it() {
     server.add_dispatcher_tail(recorder).expect("not started");
     server.start().expect("starts");
     let client = client(true, |b| b);
-    let connection = client.messenger.connect(EntityType::OSD, &addrs).expect("a connection");
+    let connection = client
+        .messenger
+        .connect(EntityType::OSD, &addrs)
+        .expect("a connection");
     connection.send(Message::new(42)).expect("room");
     assert!(inbox.message().0.peer_addr().ip().expect("known").is_ipv6());
 }
@@ -282,15 +344,23 @@ fn keepalives_are_answered() {
 fn messengers_share_workers() {
     let workers = Workers::start(&config()).expect("start");
     let server = server(true, |b| b.workers(&workers));
-    let clients: Vec<_> = (0..4).map(|_| client(true, |b| b.workers(&workers))).collect();
+    let clients: Vec<_> = (0..4)
+        .map(|_| client(true, |b| b.workers(&workers)))
+        .collect();
     for client in &clients {
-        client.connect(&server).send(Message::new(42)).expect("room");
+        client
+            .connect(&server)
+            .send(Message::new(42))
+            .expect("room");
         client.inbox.message();
     }
     let (ended, left) = clients.split_at(1);
     ended[0].messenger.shutdown();
     ended[0].messenger.wait().expect("ends");
-    left[0].connect(&server).send(Message::new(42)).expect("room");
+    left[0]
+        .connect(&server)
+        .send(Message::new(42))
+        .expect("room");
     left[0].inbox.message();
 }
 
@@ -305,7 +375,9 @@ fn a_policy_throttle_holds_messages_back_until_others_are_dropped() {
     let client = client(true, |b| b);
     let connection = client.connect(&server);
     for tid in 0..5 {
-        connection.send(Message::new(42).with_tid(tid)).expect("room");
+        connection
+            .send(Message::new(42).with_tid(tid))
+            .expect("room");
     }
     let mut held = vec![server.inbox.message().1, server.inbox.message().1];
     eventually("the third waits", || messages.waiting() == 1);

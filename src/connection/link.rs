@@ -332,12 +332,10 @@ impl Link {
                     connector.handle_retry(global_seq, &mut self.unsent);
                 }
                 ConnectorEvent::RetrySession { .. } => {
-                    let global_seq = self.shared.next_global_seq(0);
-                    connector.handle_retry(global_seq, &mut self.unsent);
+                    connector.handle_retry(connector.global_seq(), &mut self.unsent);
                 }
                 ConnectorEvent::ResetSession => {
-                    let global_seq = self.shared.next_global_seq(0);
-                    connector.handle_retry(global_seq, &mut self.unsent);
+                    connector.handle_retry(connector.global_seq(), &mut self.unsent);
                     return Ok(Some(Outcome::ResetSession));
                 }
                 ConnectorEvent::Wait => {

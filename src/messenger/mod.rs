@@ -104,7 +104,6 @@ enum Phase {
 
 impl Messenger {
     /// Begins to build a messenger with this name.
-    #[must_use]
     pub fn builder(name: EntityName) -> Builder {
         Builder::new(name)
     }

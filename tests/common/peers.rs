@@ -1,6 +1,10 @@
 //! Messengers for tests: on the driver under test, on ports of the system's choice, with every wait
 //! bounded.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,8 +14,8 @@ use std::time::{Duration, Instant};
 use async_messenger::message::Message;
 use async_messenger::wire::{AddrVec, EntityName, EntityType, MsgHead};
 use async_messenger::{
-    Builder, Config, Connection, ConnectionEvent, Dispatcher, DriverKind, Error, Handled, Messenger,
-    Policy, Ready,
+    Builder, Config, Connection, ConnectionEvent, Dispatcher, DriverKind, Error, Handled,
+    Messenger, Policy, Ready,
 };
 
 /// The longest wait for something that has to happen.
@@ -61,7 +65,12 @@ pub struct Recorder {
 impl Recorder {
     pub fn new(echo: bool, fast: bool) -> (Arc<Self>, Inbox) {
         let (tx, rx) = channel();
-        let recorder = Self { seen: Mutex::new(tx), echo, fast, messages: AtomicUsize::new(0) };
+        let recorder = Self {
+            seen: Mutex::new(tx),
+            echo,
+            fast,
+            messages: AtomicUsize::new(0),
+        };
         (Arc::new(recorder), Inbox(rx))
     }
 
@@ -73,7 +82,9 @@ impl Recorder {
     fn message(&self, connection: &Connection, message: Message) {
         self.messages.fetch_add(1, Ordering::SeqCst);
         if self.echo {
-            connection.send(reply_to(&message)).expect("room for a reply");
+            connection
+                .send(reply_to(&message))
+                .expect("room for a reply");
         }
         self.tell(Seen::Message(connection.clone(), message));
     }
@@ -178,16 +189,28 @@ pub fn client(fast: bool, change: impl FnOnce(Builder) -> Builder) -> Peer {
 
 fn start(builder: Builder, (recorder, inbox): (Arc<Recorder>, Inbox), bind: bool) -> Peer {
     let messenger = builder.build().expect("a messenger");
-    let addrs =
-        if bind { messenger.bind(&localhost()).expect("a free port") } else { AddrVec::default() };
-    messenger.add_dispatcher_tail(Arc::<Recorder>::clone(&recorder)).expect("not started");
+    let addrs = if bind {
+        messenger.bind(&localhost()).expect("a free port")
+    } else {
+        AddrVec::default()
+    };
+    messenger
+        .add_dispatcher_tail(Arc::<Recorder>::clone(&recorder))
+        .expect("not started");
     messenger.start().expect("starts");
-    Peer { messenger, recorder, inbox, addrs }
+    Peer {
+        messenger,
+        recorder,
+        inbox,
+        addrs,
+    }
 }
 
 impl Peer {
-    pub fn connect(&self, to: &Peer) -> Connection {
-        self.messenger.connect(EntityType::OSD, &to.addrs).expect("a connection")
+    pub fn connect(&self, to: &Self) -> Connection {
+        self.messenger
+            .connect(EntityType::OSD, &to.addrs)
+            .expect("a connection")
     }
 
     pub fn end(self) {

@@ -120,6 +120,11 @@ impl Connector {
         }
     }
 
+    /// The number of the attempt that was sent last; a retry keeps it unless it was too low.
+    pub fn global_seq(&self) -> u32 {
+        self.params.global_seq
+    }
+
     /// The socket is connected: sends the banner.
     pub fn start(&mut self, out: &mut BytesMut) {
         debug_assert_eq!(self.step, Step::Start);

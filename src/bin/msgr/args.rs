@@ -1,0 +1,229 @@
+//! The command line.
+
+use std::time::Duration;
+
+use async_messenger::wire::{AddrType, EntityAddr};
+use async_messenger::{Config, DriverKind};
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::{Exit, Failure};
+
+/// Speaks msgr v1, the protocol of Ceph's messenger.
+///
+/// Exit codes: 0 ok, 1 refused or unhealthy, 2 usage, 3 unreachable, 4 authentication.
+#[derive(Debug, Parser)]
+#[command(name = "msgr", version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Event backend, such as epoll or poll [default: $EVENT_DRIVER, or the best one]
+    #[arg(long, global = true, value_name = "NAME", value_parser = driver)]
+    driver: Option<DriverKind>,
+
+    /// Seconds that a peer may take to answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+
+    /// Log what the messenger does to stderr
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Measure two messengers against each other over each event backend
+    Demo(DemoArgs),
+    /// Ask a monitor for its health and print the answer; needs no authentication
+    Ping(PeerArgs),
+    /// Print who the monitors are
+    MonMap(MonMapArgs),
+    /// Have a monitor run a command and print what it gives
+    MonCommand(MonCommandArgs),
+    /// Answer real clients, as far as they need for `ceph ping` and `ceph -s`
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    /// The monitor, as v1:IP:PORT
+    #[arg(value_name = "ADDR", value_parser = peer)]
+    pub(crate) addr: EntityAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MonMapArgs {
+    #[command(flatten)]
+    pub(crate) peer: PeerArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MonCommandArgs {
+    #[command(flatten)]
+    pub(crate) peer: PeerArgs,
+    /// The command, such as '{"prefix":"status","format":"json"}'
+    #[arg(value_name = "JSON")]
+    pub(crate) command: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen, as v1:IP:PORT; port 0 takes any free one
+    #[arg(value_name = "ADDR", value_parser = v1)]
+    pub(crate) addr: EntityAddr,
+    /// Stand in for a monitor
+    #[arg(long, required = true)]
+    mon: bool,
+    /// The name of the monitor, the a of mon.a
+    #[arg(long, value_name = "NAME", default_value = "a", requires = "mon")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Seconds for each line of the table, its warm-up included
+    #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
+    pub(crate) seconds_per_cell: Duration,
+
+    /// Measure only this many requests in flight on each connection
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) depth: Option<u32>,
+
+    /// Measure only requests of this many bytes
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=64 << 20))]
+    pub(crate) size: Option<u32>,
+
+    /// Connections to measure with
+    #[arg(long, value_name = "N", default_value = "1",
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) connections: u32,
+
+    /// Soak: one line only, which takes this many seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: Option<Duration>,
+}
+
+impl Global {
+    /// The driver that was asked for, by option or environment.
+    pub(crate) fn chosen_driver(&self) -> Result<Option<DriverKind>, Failure> {
+        let named = match (self.driver, std::env::var("EVENT_DRIVER")) {
+            (Some(kind), _) => Ok(Some(kind)),
+            (None, Ok(name)) => driver(&name).map(Some),
+            (None, Err(_)) => Ok(None),
+        };
+        named.map_err(|error| {
+            let what = format!("EVENT_DRIVER: {error}");
+            Failure::new(Exit::Usage, what, "unset it, or give --driver")
+        })
+    }
+
+    /// Options for a messenger of this program.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let mut config = Config::default();
+        config.driver = self.chosen_driver()?.unwrap_or(config.driver);
+        // Any free port for port 0, and an answer at once if a port is taken.
+        (config.bind_port_min, config.bind_port_max) = (0, 0);
+        config.bind_retry_count = 1;
+        Ok(config)
+    }
+}
+
+fn driver(name: &str) -> Result<DriverKind, String> {
+    let kind: DriverKind = name.parse().map_err(|e| format!("{e}"))?;
+    if DriverKind::compiled().contains(&kind) {
+        return Ok(kind);
+    }
+    let compiled: Vec<_> = DriverKind::compiled()
+        .iter()
+        .map(|kind| kind.name())
+        .collect();
+    let compiled = compiled.join(", ");
+    Err(format!(
+        "the driver {kind} is not compiled in; there is: {compiled}"
+    ))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() && seconds < 1e9 => Ok(duration),
+        _ => Err("give seconds, more than 0".into()),
+    }
+}
+
+fn v1(text: &str) -> Result<EntityAddr, String> {
+    let addr: EntityAddr = text
+        .parse()
+        .map_err(|_| "write v1:IP:PORT, such as v1:127.0.0.1:6789".to_owned())?;
+    match (addr.kind, addr.sock) {
+        (AddrType::Legacy, Some(_)) => Ok(addr),
+        (AddrType::Msgr2, Some(sock)) if text.starts_with("v2:") => {
+            let port = if sock.port() == 3300 {
+                6789
+            } else {
+                sock.port()
+            };
+            let ip = sock.ip();
+            Err(format!(
+                "msgr v2 is not spoken yet; give the v1 address, perhaps v1:{ip}:{port}"
+            ))
+        }
+        (AddrType::Msgr2, Some(sock)) => Err(format!("say that it is msgr v1: v1:{sock}")),
+        _ => Err("write v1:IP:PORT, such as v1:127.0.0.1:6789".into()),
+    }
+}
+
+fn peer(text: &str) -> Result<EntityAddr, String> {
+    let addr = v1(text)?;
+    if addr.port() == 0 {
+        return Err("there is no port; monitors have 6789 for msgr v1".into());
+    }
+    if addr.is_blank_ip() {
+        return Err("that ip is no place to connect to".into());
+    }
+    Ok(addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let cli = parse("msgr ping v1:127.0.0.1:6789 --timeout 0.5").expect("options behind");
+        assert_eq!(cli.global.timeout, Duration::from_millis(500));
+        parse("msgr --timeout 3 serve v1:127.0.0.1:0 --mon").expect("options before");
+        for (wrong, cure) in [
+            ("msgr ping 127.0.0.1:6789", "v1:127.0.0.1:6789"),
+            ("msgr ping v2:127.0.0.1:3300", "msgr v2 is not spoken yet"),
+            ("msgr ping v1:127.0.0.1", "no port"),
+            ("msgr ping v1:0.0.0.0:1", "no place to connect to"),
+            ("msgr ping v1:localhost:6789", "write v1:IP:PORT"),
+            ("msgr serve v1:127.0.0.1:0", "--mon"),
+            ("msgr --timeout 0 ping v1:127.0.0.1:1", "more than 0"),
+            ("msgr --timeout inf ping v1:127.0.0.1:1", "more than 0"),
+        ] {
+            let error = parse(wrong).expect_err(wrong);
+            assert!(error.to_string().contains(cure), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}
