@@ -19,7 +19,6 @@ pub const WORKERS_MAX: usize = 24;
 /// assert!(config.validate().is_ok());
 /// ```
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Config {
     /// The event backend. Default: [`DriverKind::default_for_target`].
     pub driver: DriverKind,

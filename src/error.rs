@@ -143,6 +143,9 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.kind == ErrorKind::Bind {
+            f.write_str("cannot bind ")?;
+        }
         if let Some(peer) = &self.0.peer {
             write!(f, "{peer}: ")?;
         }

@@ -1,4 +1,103 @@
-//! Ceph's AsyncMessenger in Rust.
+//! Ceph's AsyncMessenger in Rust: messengers that exchange messages over msgr, on an event core of
+//! their own.
+//!
+//! A [`Messenger`] is a named endpoint. It connects to others or is connected to, keeps a
+//! [`Connection`] for each peer, and hands what arrives to [`Dispatcher`]s. It speaks version 1 of
+//! the protocol that Ceph's daemons and clients speak among each other, so the other end may be
+//! one of them; see [`manual::interop`] for what works with which.
+//!
+//! ```
+//! use std::sync::{Arc, mpsc};
+//! use std::time::Duration;
+//!
+//! use async_messenger::message::{Message, Payload};
+//! use async_messenger::messages::MPing;
+//! use async_messenger::wire::{EntityName, EntityType, MsgHead};
+//! use async_messenger::{Connection, ConnectionEvent, Dispatcher, Messenger, Policy};
+//!
+//! /// Answers pings on the worker that received them.
+//! struct Pong;
+//!
+//! impl Dispatcher for Pong {
+//!     fn can_fast_dispatch(&self, head: &MsgHead) -> bool {
+//!         head.kind == MPing::KIND
+//!     }
+//!     fn fast_dispatch(&self, connection: &Connection, ping: Message) {
+//!         let pong = Message::new(MPing::KIND).with_tid(ping.tid());
+//!         connection.send(pong).expect("room for a reply");
+//!     }
+//! }
+//!
+//! /// Tells the main thread what happens.
+//! struct Tell(mpsc::Sender<String>);
+//!
+//! impl Dispatcher for Tell {
+//!     fn dispatch(&self, _: &Connection, message: Message) -> async_messenger::Handled {
+//!         self.0.send(format!("{} of {}", message.tid(), message.src())).expect("waits");
+//!         async_messenger::Handled::Yes
+//!     }
+//!     fn event(&self, _: &Connection, event: &ConnectionEvent) {
+//!         if let ConnectionEvent::Reset { error, .. } = event {
+//!             self.0.send(error.to_string()).expect("waits");
+//!         }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Messenger::builder(EntityName::mon(0))
+//!     .nonce(0)
+//!     .default_policy(Policy::stateless_server(0))
+//!     .build()?;
+//! let addrs = server.bind(&"v1:127.0.0.1:0".parse()?)?;
+//! server.add_dispatcher_tail(Arc::new(Pong))?;
+//! server.start()?;
+//!
+//! let client = Messenger::builder(EntityName::client(-1)).build()?;
+//! let (tell, told) = mpsc::channel();
+//! client.add_dispatcher_tail(Arc::new(Tell(tell)))?;
+//! client.start()?;
+//!
+//! let connection = client.connect(EntityType::MON, &addrs)?;
+//! connection.send(Message::new(MPing::KIND).with_tid(7))?;
+//! assert_eq!(told.recv_timeout(Duration::from_secs(10))?, "7 of mon.0");
+//!
+//! // The end of the server is the end of a lossy connection.
+//! server.shutdown();
+//! server.wait()?;
+//! let reset = told.recv_timeout(Duration::from_secs(10))?;
+//! assert!(reset.contains("the peer closed the connection"), "{reset}");
+//! assert!(connection.is_closed());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | see |
+//! |---|---|
+//! | endpoints, policies, dispatchers | [`messenger`], with [`Config`] and [`Stats`] |
+//! | messages and payloads of one's own | [`message`] |
+//! | the typed messages of monitors and heartbeats | [`messages`] |
+//! | bounds on what is in flight | [`throttle`] |
+//! | names, addresses, encodings | [`wire`] |
+//! | the protocol without a socket | [`proto`] |
+//! | the event loop alone | [`event`], and [`EventDriver`] for backends |
+//! | other transports than TCP | [`net`] |
+//! | how it fits together, which thread runs what, tuning, reasons | [`manual`] |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `epoll` | on | the backend of Linux and Android |
+//! | `kqueue` | on | the backend of macOS, iOS and the BSDs |
+//! | `poll` | on | the backend of every Unix |
+//! | `cli` | on | the program `msgr` and what only it depends on; a library user turns it off |
+//! | `kqueue-shim` | off | for tests: the kqueue backend on Linux |
+//!
+//! A backend is compiled where its target has it; at least one must be left. Which of them runs is
+//! said by [`Config::driver`](Config), and the best one is the default. To use the library alone:
+//! `default-features = false, features = ["epoll", "kqueue", "poll"]`.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +105,7 @@ mod config;
 mod connection;
 mod error;
 pub mod event;
+pub mod manual;
 pub mod message;
 pub mod messages;
 pub mod messenger;
@@ -24,3 +124,8 @@ pub use event_driver::{DriverKind, Event, EventDriver, Interest, Readiness, Sour
 pub use messenger::{Builder, ConnectionEvent, Dispatcher, Handled, Messenger, Policy, Ready};
 pub use stats::Stats;
 pub use worker::Workers;
+
+/// Runs the example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

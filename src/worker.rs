@@ -676,7 +676,7 @@ impl WorkerState {
                 }
                 Outcome::Drained | Outcome::Parked => return Ok(()),
                 Outcome::Closed => {
-                    self.closed_by_peer(center, slot);
+                    self.remove(center, slot);
                     return Ok(());
                 }
             }
@@ -809,20 +809,6 @@ impl WorkerState {
         }
         let error = error.at(peer.addr, peer.link.as_ref().map(Link::state));
         peer.report_end(&error);
-        self.remove(center, slot);
-    }
-
-    /// The peer took leave, or the local side marked the connection down.
-    fn closed_by_peer(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
-        if let Some(Peer {
-            shared,
-            connection: Some(connection),
-            ..
-        }) = self.peer(slot)
-        {
-            connection.0.close();
-            shared.forget(&connection.0);
-        }
         self.remove(center, slot);
     }
 

@@ -69,7 +69,7 @@ pub(crate) enum Outcome {
     Parked,
     /// The budget is used up.
     Again,
-    /// The peer said goodbye.
+    /// The connection was marked down on this side.
     Closed,
 }
 
@@ -445,7 +445,10 @@ impl Link {
                 Incoming::Keepalive2Ack(stamp) => connection.0.keepalive_acked(stamp),
                 // Lossy connections keep nothing that could be acknowledged.
                 Incoming::Keepalive | Incoming::Ack(_) => {}
-                Incoming::Close => return Ok(Some(Outcome::Closed)),
+                Incoming::Close => {
+                    let text = "the peer took leave (tag CLOSE)";
+                    return Err(Error::text(ErrorKind::Disconnected, text));
+                }
             }
         }
     }

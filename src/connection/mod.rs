@@ -117,7 +117,8 @@ impl Connection {
         self.0.peer_addr
     }
 
-    /// The features that both sides have; 0 before the handshake is done.
+    /// The features that both sides have; 0 before the handshake is done, so that a typed payload
+    /// which is encoded for them before that is encoded in its oldest form.
     #[must_use]
     pub fn features(&self) -> u64 {
         self.0.features()

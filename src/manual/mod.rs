@@ -1,1 +1,23 @@
-//! placeholder
+//! The manual: how the crate is built, how to run it, and why it is the way it is.
+//!
+//! These modules hold text only. The API itself is documented at its items; what spans several of
+//! them is here.
+//!
+//! | chapter | for whom |
+//! |---|---|
+//! | [`architecture`] | who wants to see how the pieces fit, from the driver to the dispatcher |
+//! | [`threads`] | who writes a dispatcher, or wonders what may block what |
+//! | [`wire`] | who reads the protocol code: the rules of msgr v1 that are implemented, by number |
+//! | [`tuning`] | who runs it: what each option of [`Config`](crate::Config) is good for |
+//! | [`interop`] | who talks to real Ceph: what works, and how it is checked |
+//! | [`why`] | who would have done it another way |
+//!
+//! Citations such as "msgr1 §7", "encoding §11" and "session §9", all over the source, mean the
+//! numbered sections of the chapter [`wire`].
+
+pub mod architecture;
+pub mod interop;
+pub mod threads;
+pub mod tuning;
+pub mod why;
+pub mod wire;

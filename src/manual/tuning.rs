@@ -1,1 +1,87 @@
-//! placeholder
+//! The options of [`Config`](crate::Config), and when to change them.
+//!
+//! The struct may grow, so it is made from its default:
+//!
+//! ```
+//! use std::time::Duration;
+//! use async_messenger::Config;
+//!
+//! let mut config = Config::default();
+//! config.workers = 1;
+//! config.ready_timeout = Duration::from_secs(3);
+//! assert_eq!(config.validate(), Ok(()));
+//! ```
+//!
+//! # Threads and drivers
+//!
+//! | option | default | change it when |
+//! |---|---|---|
+//! | `driver` | best that was compiled in | you compare backends, or a sandbox refuses one. What a wait on `poll` costs grows with the number of connections |
+//! | `workers` | cores, at least 2, at most 3 | there are many busy connections and cores to spare. One connection never uses more than one worker. 1 is enough for a client of a few peers |
+//! | `inline_send` | on | a socket write must never happen on your own threads; each send to an idle connection then wakes a worker instead |
+//!
+//! Several messengers in one process do well on one shared pool: see
+//! [`Builder::workers`](crate::Builder::workers).
+//!
+//! # Memory
+//!
+//! | option | default | bounds |
+//! |---|---|---|
+//! | `receive_buffer` | 256 KiB | the chunk that sockets are read into. Messages are slices of it, so *one small message that is kept keeps a whole chunk*: call [`Message::compact`](crate::message::Message::compact) on what you keep long, or make the chunk smaller (64 KiB at least) |
+//! | `limits` | front 64 MiB, middle 16 MiB, data 256 MiB | what a peer may announce in one message; above it the connection ends before anything is allocated |
+//! | `dispatch_throttle_bytes` | 100 MiB | payload that was received and not yet dispatched, over all connections |
+//! | `dispatch_throttle_messages` | 65,536 | the same by number |
+//! | `send_queue_bytes`, `send_queue_messages` | 256 MiB, 65,536 | what waits to be sent on one connection; above it [`Connection::send`](crate::Connection::send) gives the message back |
+//! | `connections_max` | 100,000 | accepted connections; more are closed at once |
+//!
+//! A message that is larger than a whole throttle passes when not more than its limit is taken, or
+//! it could never pass. Where a throttle is full, connections stop being read, and TCP tells the
+//! senders. [`Stats::throttled`](crate::Stats) counts how often that was.
+//!
+//! The dispatch throttles end when a dispatcher returns. To bound what the application keeps beyond
+//! that, give the policy throttles of its own: their shares belong to the message and come back when
+//! it is dropped.
+//!
+//! ```
+//! use async_messenger::Policy;
+//! use async_messenger::throttle::Throttle;
+//!
+//! let bytes = Throttle::new("client bytes", 500 << 20);
+//! let messages = Throttle::new("client messages", 256);
+//! let policy = Policy::stateless_server(0).with_throttles(Some(bytes), Some(messages));
+//! assert!(policy.lossy && policy.server);
+//! ```
+//!
+//! # Time
+//!
+//! | option | default | meaning |
+//! |---|---|---|
+//! | `ready_timeout` | 10 s | from the first byte of a connection to the end of its handshake, on both sides |
+//! | `initial_backoff`, `max_backoff` | 0.2 s, 15 s | wait after the first failure to connect; it doubles up to the second figure |
+//! | `bind_retry_count`, `bind_retry_delay` | 3, 5 s | attempts to bind. An address that is not this host's costs the delays too: set the count to 1 in tests |
+//!
+//! An open connection that is silent is not ended: send keepalives and look at
+//! [`Connection::last_keepalive_ack`](crate::Connection::last_keepalive_ack), as monitor clients do.
+//!
+//! # Sockets and ports
+//!
+//! | option | default | meaning |
+//! |---|---|---|
+//! | `socket.nodelay` | on | small messages leave at once |
+//! | `socket.rcvbuf`, `socket.sndbuf` | the system's | fixed buffer sizes switch the system's own tuning off |
+//! | `socket.priority` | none | traffic class of network control, and on Linux this queue priority |
+//! | `socket.backlog` | 512 | connections that may wait to be accepted |
+//! | `bind_port_min`, `bind_port_max` | 6800, 7568 | tried in order for port 0; with 0 and 0 the system chooses |
+//!
+//! # Checksums
+//!
+//! `checksums.header` and `checksums.data` are on. Nothing on the wire announces that the first is
+//! off, so both ends must agree; the second is announced for each message, and not checking it saves
+//! a pass over the data.
+//!
+//! # Watching it
+//!
+//! [`Messenger::stats`](crate::Messenger::stats) has counters and levels. The crate logs by
+//! `tracing`: `error` for what it cannot recover from, `warn` for what an operator should look at
+//! (nobody took a message, accept failed, bind is tried again), `debug` for the life of connections.
+//! Messages are not logged one by one.

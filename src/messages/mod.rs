@@ -1,9 +1,8 @@
 //! Typed payloads of the messages that monitors, their clients and heartbeats exchange.
 //!
-//! Each type here implements [`Payload`](crate::message::Payload): it is written by
-//! [`Message::from_payload`](crate::message::Message::from_payload) and read by
-//! [`Message::decode`](crate::message::Message::decode). Decoding never panics, and never
-//! allocates more than a small multiple of what the message holds.
+//! Each type here implements [`Payload`]: it is written by [`Message::from_payload`] and read by
+//! [`Message::decode`]. Decoding never panics, and never allocates more than a small multiple of
+//! what the message holds.
 //!
 //! Nothing here knows of connections, or of what is asked and answered when.
 //!

@@ -17,7 +17,6 @@ use crate::wire::Timespec;
 
 /// Bounds on what a peer may announce, checked before anything is allocated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub struct Limits {
     /// The longest front segment, in bytes.
     pub front_max: u32,

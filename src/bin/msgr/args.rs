@@ -28,7 +28,8 @@ pub(crate) struct Global {
     driver: Option<DriverKind>,
 
     /// Seconds that a peer may take to answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10",
+          value_parser = seconds)]
     pub(crate) timeout: Duration,
 
     /// Log what the messenger does to stderr
