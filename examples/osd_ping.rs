@@ -144,9 +144,11 @@ impl Dispatcher for Pinger {
 }
 
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
-    let mut config = Config::default();
-    config.driver = options.driver;
-    config.ready_timeout = DEADLINE;
+    let config = Config {
+        driver: options.driver,
+        ready_timeout: DEADLINE,
+        ..Config::default()
+    };
     let messenger = Messenger::builder(EntityName::osd(options.osd))
         .config(config)
         .cluster_protocol(10) // The version that OSDs speak among themselves.

@@ -31,14 +31,16 @@ pub fn driver() -> DriverKind {
 
 /// Options for tests: any free port, short waits.
 pub fn config() -> Config {
-    let mut config = Config::default();
-    config.driver = driver();
-    config.workers = 2;
-    (config.bind_port_min, config.bind_port_max) = (0, 0);
-    config.bind_retry_count = 1;
-    config.initial_backoff = Duration::from_millis(5);
-    config.max_backoff = Duration::from_millis(100);
-    config
+    Config {
+        driver: driver(),
+        workers: 2,
+        bind_port_min: 0,
+        bind_port_max: 0,
+        bind_retry_count: 1,
+        initial_backoff: Duration::from_millis(5),
+        max_backoff: Duration::from_millis(100),
+        ..Config::default()
+    }
 }
 
 pub fn localhost() -> AddrVec {
