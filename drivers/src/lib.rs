@@ -12,7 +12,7 @@
 //! | `ready_on_rearm` | After [`rearm`](EventDriver::rearm), activity in a re-armed direction gives an event, also if it happened before the call. |
 //! | `interest_only` | Only armed directions are reported, except that trouble sets what the lines `hup_reads` and `err_both` say. |
 //! | `disarm` | A disarmed direction gives no event until it is re-armed; what happened meanwhile is reported then. |
-//! | `spurious` | A direction may be reported again without a `rearm`; handlers tolerate it by trying and getting `WouldBlock`. |
+//! | `spurious` | A direction may be reported again without a `rearm`; handlers tolerate it by trying and getting `WouldBlock`. Without new activity the repetition ends, also that of trouble: nobody spins. |
 //! | `merged` | A token appears at most once in what one `wait` returns. |
 //! | `hup_reads` | `HUP` comes with `READ` and means: read to the end of file, whatever the length of a transfer says. The peer's end is reported while `READ` is armed: as `HUP`, or as mere `READ` where the facility does not tell it from data. |
 //! | `err_both` | `ERR` sets both directions, so whoever waits learns of the failure by its next transfer; it is reported while any direction is armed. The error itself (`SO_ERROR`) is left to the owner. |

@@ -98,21 +98,19 @@ impl PollDriver {
             self.bell.silence();
             count -= 1;
         }
+        let limit = count.min(EVENTS_PER_WAIT);
         let total = self.tokens.len();
-        for step in 0..total {
-            if out.len() == count.min(EVENTS_PER_WAIT) {
+        let start = self.start.min(total);
+        for index in (start..total).chain(0..start) {
+            if out.len() == limit {
+                self.start = index;
                 break;
             }
-            let index = (self.start + step) % total;
             let entry = &mut self.entries[index + 1];
             if entry.revents != 0 {
-                out.push(Event {
-                    token: self.tokens[index],
-                    ready: take_ready(entry),
-                });
-                if out.len() == EVENTS_PER_WAIT {
-                    self.start = index + 1;
-                }
+                let token = self.tokens[index];
+                let ready = take_ready(entry);
+                out.push(Event { token, ready });
             }
         }
     }

@@ -193,6 +193,15 @@ fn reads_fill_the_spaces_in_order_and_within_their_limits() {
     );
     assert_eq!(read(server.as_fd(), &mut third).unwrap(), 1);
     assert_eq!(&third[..], b"56789");
+
+    // What comes is less than what the first has room for, so the second gets nothing.
+    assert_eq!(
+        write_vectored(client.as_fd(), &[IoSlice::new(b"abc")]).unwrap(),
+        3
+    );
+    let mut spaces = [&mut first, &mut third].map(|buf| Space { buf, limit: 16 });
+    assert_eq!(read_vectored(server.as_fd(), &mut spaces).unwrap(), 3);
+    assert_eq!((&first[..], &third[..]), (&b"head01abc"[..], &b"56789"[..]));
 }
 
 #[test]

@@ -124,6 +124,7 @@ pub fn spurious(kind: DriverKind) {
         // Reported again or not: a handler that tries loses nothing, and finds no more than is.
         let again = rig.wait(MOMENT).len();
         assert!(again <= 1);
+        rig.settle();
         assert_eq!(drain(&theirs), 2);
         assert_eq!(drain(&theirs), 0);
         rig.rearm(0, Interest::READ);
@@ -184,6 +185,7 @@ pub fn hup_reads(kind: DriverKind) {
     rig.add(&reader, 0, Interest::READ);
     drop(writer);
     assert!(rig.one(0).contains(READ));
+    rig.settle();
 }
 
 pub fn err_both(kind: DriverKind) {
@@ -201,11 +203,24 @@ pub fn err_both(kind: DriverKind) {
         setsockopt(&client, Linger, &now).unwrap();
         drop(client);
         assert!(rig.until(0, FAILED).contains(FAILED));
+        rig.settle();
         assert!(
             server_reads.read(&mut [0; 8]).is_err(),
             "the error is the owner's to fetch"
         );
     }
+    // A pipe without a reader, and without room: some facilities call it an error, and all ready.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let watched = shared(writer.try_clone().unwrap());
+    fill(&writer);
+    let mut rig = Rig::new(kind);
+    rig.add(&watched, 0, Interest::WRITE);
+    rig.quiet();
+    drop(reader);
+    rig.until(0, WRITE);
+    rig.settle();
+    drop(rig);
+
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);

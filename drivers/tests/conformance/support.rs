@@ -133,6 +133,14 @@ impl Rig {
         seen
     }
 
+    /// Whatever is reported again without a re-arm, that ends.
+    pub fn settle(&mut self) {
+        let repeated = (0..10)
+            .take_while(|_| !self.wait(MOMENT).is_empty())
+            .count();
+        assert!(repeated < 10, "{:?} over and over", self.events);
+    }
+
     /// Nothing is reported.
     pub fn quiet(&mut self) {
         let events = self.wait(MOMENT);
