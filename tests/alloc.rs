@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use async_messenger::message::Message;
 use async_messenger::wire::{EntityName, EntityType, MsgHead};
-use async_messenger::{Connection, Dispatcher, Messenger, Policy};
+use async_messenger::{Connection, Dispatcher, DriverKind, Messenger, Policy};
 use bytes::Bytes;
-use peers::{DEADLINE, config, localhost};
+use peers::{DEADLINE, config, driver, localhost};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -83,6 +83,10 @@ impl Dispatcher for Ask {
 
 #[test]
 fn a_received_message_costs_no_allocation() {
+    if cfg!(target_os = "linux") && driver() == DriverKind::Kqueue {
+        eprintln!("skipped: kqueue's stand-in on Linux allocates by itself");
+        return;
+    }
     let config = config();
     let chunk = config.receive_buffer as u64;
     let server = Messenger::builder(EntityName::osd(0))
