@@ -22,8 +22,8 @@
 //! | 6 | [`Dispatcher`](crate::Dispatcher) | fast dispatch on the spot, or by the dispatch queue |
 //!
 //! Nothing is copied on this way but the incomplete tail of a read, when another link has read in
-//! between. A segment of 32 KiB or more that has not arrived whole gets a buffer of its own; what is
-//! there is copied, and the rest is read straight into it.
+//! between. A segment of 32 KiB or more that has not arrived whole gets a buffer of its own; what
+//! is there is copied, and the rest is read straight into it.
 //!
 //! A connection that meets a full throttle is parked: its read interest is taken back, so TCP tells
 //! the sender, and the permit comes later as a command to the worker. Nobody polls for it.

@@ -5,7 +5,7 @@
 //! | you are | the peer is | how |
 //! |---|---|---|
 //! | a client | a monitor | [`Policy::lossy_client`](crate::Policy::lossy_client), which is the default; the monitor's `v1:` address, nonce 0 |
-//! | a client | an OSD's heartbeat port | the same, with the address *and nonce* that the OSD map gives, and the type `OSD` |
+//! | an OSD | an OSD's heartbeat port | the name of an OSD that is in the map, `cluster_protocol(10)`, the address *and nonce* from the map; see `examples/osd_ping.rs` |
 //! | a server of clients | `ceph`, librados and programs built on it | [`Policy::stateless_server`](crate::Policy::stateless_server); for a monitor nonce 0 and `require_authorizer(false)` |
 //!
 //! The conditions: msgr v1 (`ms_bind_msgr1` on the daemons, port 6789 of a monitor), the
@@ -18,11 +18,11 @@
 //!
 //! # Three things that everybody meets
 //!
-//! * **The wrong port.** Monitors listen for v2 on 3300 and for v1 on 6789. A v1 client on a v2 port
-//!   gets an error that names the cure; so does one that reaches TLS, HTTP or SSH.
+//! * **The wrong port.** Monitors listen for v2 on 3300 and for v1 on 6789. A v1 client on a v2
+//!   port gets an error that names the cure; so does one that reaches TLS, HTTP or SSH.
 //! * **The nonce.** A v1 connector has to know the acceptor's nonce: the number behind the slash of
-//!   `v1:10.0.0.1:6801/1234`. It is 0 for monitors and in the map for all others; after a restart it
-//!   is another one.
+//!   `v1:10.0.0.1:6801/1234`. It is 0 for monitors and in the map for all others; after a restart
+//!   it is another one.
 //! * **The entity type.** It decides the protocol version (msgr1 §5 of [`wire`](super::wire)), the
 //!   policy and the authorizer. A server that takes a name of another type than clients expect is
 //!   refused in the handshake.
@@ -34,13 +34,13 @@
 //! msgr mon-map v1:10.0.0.1:6789                               who the monitors are
 //! msgr mon-command v1:10.0.0.1:6789 '{"prefix":"status"}'     what `ceph -s` asks
 //! msgr serve v1:127.0.0.1:6789 --mon                          a stand-in for a monitor
-//! ceph -m v1:127.0.0.1:6789 --auth-client-required=none ping mon.a
+//! ceph -c /dev/null -k /dev/null --auth-client-required=none -m v1:127.0.0.1:6789 ping mon.a
 //! ```
 //!
 //! # How it is checked
 //!
-//! `tests/interop.rs` starts real daemons of release 16.2.15 (Debian 12) by `.ci/ceph`, and does the
-//! following on each compiled driver. Where these packages cannot be had it says that it skips.
+//! `tests/interop.rs` starts real daemons of release 16.2.15 (Debian 12) by `.ci/ceph`, and does
+//! the following on each compiled driver. Where these packages cannot be had it says that it skips.
 //!
 //! | our side | the real side | checked |
 //! |---|---|---|
@@ -52,5 +52,5 @@
 //! | a heartbeat client | `ceph-osd`, heartbeat port | every ping is answered |
 //! | `msgr` | a v2-only monitor, silent, deaf and foreign servers | the exit code and the text |
 //!
-//! Besides, `tests/data` holds exchanges that were recorded between real programs. Both sides of the
-//! handshake and the open phase are run against them, cut at every byte, without a network.
+//! Besides, `tests/data` holds exchanges that were recorded between real programs. Both sides of
+//! the handshake and the open phase are run against them, cut at every byte, without a network.

@@ -9,7 +9,8 @@
 //! | yours | | `bind`, `connect`, `send`, and the write of a message that finds its connection idle |
 //!
 //! A messenger makes its own workers unless the builder is given some; messengers that share a pool
-//! ([`Builder::workers`](crate::Builder::workers)) share its threads and its driver, and nothing else.
+//! ([`Builder::workers`](crate::Builder::workers)) share its threads and its driver, and nothing
+//! else.
 //!
 //! # What a dispatcher is called with
 //!
@@ -41,7 +42,7 @@
 //! |---|---|---|
 //! | an error, the peer's end of stream, a broken rule | `Reset`, with the error | end of stream |
 //! | [`Connection::mark_down`](crate::Connection::mark_down) | none: whoever called knows | end of stream |
-//! | the peer's CLOSE tag | none; nothing in current Ceph sends it | end of stream |
+//! | the peer's CLOSE tag, which current Ceph does not send | `Reset` | end of stream |
 //! | [`Messenger::shutdown`](crate::Messenger::shutdown) | `Reset`, with [`ErrorKind::MarkedDown`](crate::ErrorKind::MarkedDown) | end of stream |
 //! | connect failed on the transport | `Refused`, and another attempt later | nothing |
 //!

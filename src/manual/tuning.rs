@@ -6,9 +6,11 @@
 //! use std::time::Duration;
 //! use async_messenger::Config;
 //!
-//! let mut config = Config::default();
-//! config.workers = 1;
-//! config.ready_timeout = Duration::from_secs(3);
+//! let config = Config {
+//!     workers: 1,
+//!     ready_timeout: Duration::from_secs(3),
+//!     ..Config::default()
+//! };
 //! assert_eq!(config.validate(), Ok(()));
 //! ```
 //!
@@ -34,13 +36,17 @@
 //! | `send_queue_bytes`, `send_queue_messages` | 256 MiB, 65,536 | what waits to be sent on one connection; above it [`Connection::send`](crate::Connection::send) gives the message back |
 //! | `connections_max` | 100,000 | accepted connections; more are closed at once |
 //!
+//! What these do not bound yet: events and loop-back messages in the dispatch queue; and the time
+//! for which a peer that stops in the middle of a message keeps its share. A link that holds the
+//! beginning of a message may keep one receive buffer, too.
+//!
 //! A message that is larger than a whole throttle passes when not more than its limit is taken, or
 //! it could never pass. Where a throttle is full, connections stop being read, and TCP tells the
 //! senders. [`Stats::throttled`](crate::Stats) counts how often that was.
 //!
 //! The dispatch throttles end when a dispatcher returns. To bound what the application keeps beyond
-//! that, give the policy throttles of its own: their shares belong to the message and come back when
-//! it is dropped.
+//! that, give the policy throttles of its own: their shares belong to the message and come back
+//! when it is dropped.
 //!
 //! ```
 //! use async_messenger::Policy;
@@ -61,7 +67,8 @@
 //! | `bind_retry_count`, `bind_retry_delay` | 3, 5 s | attempts to bind. An address that is not this host's costs the delays too: set the count to 1 in tests |
 //!
 //! An open connection that is silent is not ended: send keepalives and look at
-//! [`Connection::last_keepalive_ack`](crate::Connection::last_keepalive_ack), as monitor clients do.
+//! [`Connection::last_keepalive_ack`](crate::Connection::last_keepalive_ack), as monitor clients
+//! do.
 //!
 //! # Sockets and ports
 //!
@@ -76,12 +83,12 @@
 //! # Checksums
 //!
 //! `checksums.header` and `checksums.data` are on. Nothing on the wire announces that the first is
-//! off, so both ends must agree; the second is announced for each message, and not checking it saves
-//! a pass over the data.
+//! off, so both ends must agree; the second is announced for each message, and not checking it
+//! saves a pass over the data.
 //!
 //! # Watching it
 //!
 //! [`Messenger::stats`](crate::Messenger::stats) has counters and levels. The crate logs by
 //! `tracing`: `error` for what it cannot recover from, `warn` for what an operator should look at
-//! (nobody took a message, accept failed, bind is tried again), `debug` for the life of connections.
-//! Messages are not logged one by one.
+//! (nobody took a message, accept failed, bind is tried again), `debug` for the life of
+//! connections. Messages are not logged one by one.

@@ -16,9 +16,9 @@
 //!
 //! # Why "delivered, then re-armed"?
 //!
-//! Edge-triggered, level-triggered, one-shot and completion-based facilities all can do it, and each
-//! in its cheapest form: on epoll and kqueue `rearm` is no system call, on poll it sets a bit. A
-//! handler may be called for nothing and must try until it gets `WouldBlock` or a short transfer;
+//! Edge-triggered, level-triggered, one-shot and completion-based facilities all can do it, and
+//! each in its cheapest form: on epoll and kqueue `rearm` is no system call, on poll it sets a bit.
+//! A handler may be called for nothing and must try until it gets `WouldBlock` or a short transfer;
 //! it does so anyway.
 //!
 //! # Why does a driver have `disarm`?
@@ -30,8 +30,8 @@
 //! # Why own drivers and not mio or polling?
 //!
 //! Because all backends have to be in one binary and be chosen at run time, be tested by the same
-//! suite, and take sources that no kernel knows (a simulated socket). Each is a file of a few hundred
-//! lines.
+//! suite, and take sources that no kernel knows (a simulated socket). Each is a file of a few
+//! hundred lines.
 //!
 //! # Why a queue with a gate?
 //!
@@ -39,8 +39,8 @@
 //! and a command to the worker for each message, which costs an idle sender a wake-up. Here senders
 //! meet only each other, in a lock that is held for the time of a push, and the gate behind it says
 //! who writes: exactly one thread, and on an idle connection the one that has something to send.
-//! "Is there more?" and "does somebody write?" are decided under the same lock, so no message can be
-//! left behind between the two.
+//! "Is there more?" and "does somebody write?" are decided under the same lock, so no message can
+//! be left behind between the two.
 //!
 //! # Why may my thread write to a socket?
 //!
@@ -49,8 +49,8 @@
 //!
 //! # Why does `send` give the message back?
 //!
-//! A full queue is a fact that only the caller can deal with: wait, drop, or send elsewhere. Blocking
-//! would hide it and can deadlock a dispatcher; dropping silently loses work.
+//! A full queue is a fact that only the caller can deal with: wait, drop, or send elsewhere.
+//! Blocking would hide it and can deadlock a dispatcher; dropping silently loses work.
 //!
 //! # Why are dispatchers fixed at the start?
 //!
@@ -64,8 +64,8 @@
 //! # Why is a timer not a wheel?
 //!
 //! A heap knows the next deadline exactly, so an idle worker sleeps until then and is not woken by
-//! ticks. Cancelling only empties the timer's slot; a sweep removes such leftovers when they are the
-//! larger part, so memory follows the number of pending timers.
+//! ticks. Cancelling only empties the timer's slot; a sweep removes such leftovers when they are
+//! the larger part, so memory follows the number of pending timers.
 //!
 //! # Why slices of the receive buffer?
 //!

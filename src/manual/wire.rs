@@ -12,7 +12,7 @@
 //!   [§7](#encoding-7-crc-32c) CRC-32C, [§8](#encoding-8-message-header) header,
 //!   [§11](#encoding-11-footers) footers, [§12](#encoding-12-priorities) priorities,
 //!   [§13](#encoding-13-versions) versions, [§14](#encoding-14-features) features,
-//!   [§15](#encoding-15-types) types
+//!   [§15](#encoding-15-types) types, [§16](#encoding-16-payloads) payloads
 //! - msgr1: [§1](#msgr1-1-phases) phases, [§2](#msgr1-2-tags) tags,
 //!   [§3](#msgr1-3-banner-and-addresses) banner, [§4](#msgr1-4-connect-and-reply) connect,
 //!   [§5](#msgr1-5-protocol-version) protocol version, [§6](#msgr1-6-negotiation) negotiation,
@@ -30,13 +30,14 @@
 //! # Encoding §1: scalars
 //!
 //! `u8` to `u64` and `i8` to `i64` take their bytes. A bool is one byte, and any but 0 is true. An
-//! error code is an `i32`, a negative errno of Linux. A uuid (fsid) is 16 bytes in the order in which
-//! it is written as text.
+//! error code is an `i32`, a negative errno of Linux. A uuid (fsid) is 16 bytes in the order in
+//! which it is written as text.
 //!
 //! # Encoding §2: containers
 //!
-//! A string or blob is a `u32` length and its bytes; a list, set or map a `u32` count and its elements
-//! or pairs. A count is refused if its elements could not fit into the bytes that are left.
+//! A string or blob is a `u32` length and its bytes; a list, set or map a `u32` count and its
+//! elements or pairs. A count is refused if its elements could not fit into the bytes that are
+//! left.
 //!
 //! # Encoding §3: times
 //!
@@ -60,8 +61,9 @@
 //! # Encoding §6: addresses
 //!
 //! **§6.1** An address has a type, a nonce that tells instances of a process apart, and an IPv4 or
-//! IPv6 socket address, or none. Types and their texts: 0 none `-`, 1 legacy (msgr v1) `v1:`,
-//! 2 msgr v2 `v2:`, 3 any `any:` or without a prefix, 4 cidr. A text without a prefix is a v2 address.
+//! IPv6 socket address, or none. Types and their texts: 0 none `-`, 1 legacy (msgr v1) `v1:`, 2
+//! msgr v2 `v2:`, 3 any `any:` or without a prefix, 4 cidr. A text without a prefix is a v2
+//! address.
 //!
 //! **§6.2** The legacy form has 136 bytes, and is the only one before a v1 connection is open:
 //!
@@ -82,15 +84,15 @@
 //! get the first legacy address, or zeros, as in §6.2. A reader takes a single address of either
 //! form too.
 //!
-//! **§6.5** Addresses compare by 36 bytes: type, nonce and family in little-endian, then the 26 bytes
-//! behind the family. Equality includes type and nonce.
+//! **§6.5** Addresses compare by 36 bytes: type, nonce and family in little-endian, then the 26
+//! bytes behind the family. Equality includes type and nonce.
 //!
 //! **§6.6** Text: `v1:1.2.3.4:6789/0`, `v1:[fe80::1]:6789/7`, vectors `[v2:…,v1:…]`.
 //!
 //! # Encoding §7: CRC-32C
 //!
-//! The Castagnoli polynomial, reflected, begun with the caller's seed and inverted at neither end. So
-//! sums compose: that of `a` is the seed for `b`. v1 uses the seed 0 throughout.
+//! The Castagnoli polynomial, reflected, begun with the caller's seed and inverted at neither end.
+//! So sums compose: that of `a` is the seed for `b`. v1 uses the seed 0 throughout.
 //!
 //! # Encoding §8: message header
 //!
@@ -110,34 +112,66 @@
 //!
 //! # Encoding §11: footers
 //!
-//! `u32` CRC of front, of middle, of data; `u64` signature, only if the feature `MSG_AUTH` was agreed
-//! on; `u8` flags: 1 complete, 2 the data's CRC does not count, 4 signed. 21 bytes, or 13 without the
-//! signature. We sign nothing and check no signature.
+//! `u32` CRC of front, of middle, of data; `u64` signature, only if the feature `MSG_AUTH` was
+//! agreed on; `u8` flags: 1 complete, 2 the data's CRC does not count, 4 signed. 21 bytes, or 13
+//! without the signature. We sign nothing and check no signature.
 //!
-//! With [`Checksums::data`](crate::proto::Checksums) off the flag 2 is set. With `header` off the CRCs
-//! of header, front and middle are 0 and nobody is told, so both ends must agree.
+//! With [`Checksums::data`](crate::proto::Checksums) off the flag 2 is set. With `header` off the
+//! CRCs of header, front and middle are 0 and nobody is told, so both ends must agree.
 //!
 //! # Encoding §12: priorities
 //!
-//! 64 low, 127 default, 196 high, 255 highest; any other value is legal. 0 is replaced by the default
-//! when a message is sent.
+//! 64 low, 127 default, 196 high, 255 highest; any other value is legal. 0 is replaced by the
+//! default when a message is sent.
 //!
 //! # Encoding §13: versions
 //!
 //! A sender writes the newest version it knows and the oldest decoder that can read it (compat). A
-//! receiver refuses a registered type if compat is above the version it knows, and otherwise ignores
-//! what is left over. A compat of 0 is accepted. A type that is not registered is delivered as it is,
-//! unless [`UnknownTypes::Fault`](crate::message::UnknownTypes) asks for Ceph's way.
+//! receiver refuses a registered type if compat is above the version it knows, and otherwise
+//! ignores what is left over. A compat of 0 is accepted. A type that is not registered is delivered
+//! as it is, unless [`UnknownTypes::Fault`](crate::message::UnknownTypes) asks for Ceph's way.
 //!
 //! # Encoding §14: features
 //!
 //! 64 bits, some of which have had several lives: a feature of the second life counts only with bit
-//! 57, one of the third with bits 57 and 28. [`wire::features`](crate::wire::features) has the masks;
-//! we offer the word of release 18.2.7.
+//! 57, one of the third with bits 57 and 28. [`wire::features`](crate::wire::features) has the
+//! masks; we offer the word of release 18.2.7.
 //!
 //! # Encoding §15: types
 //!
 //! [`wire::msgtype`](crate::wire::msgtype) lists the numbers, names and versions.
+//!
+//! # Encoding §16: payloads
+//!
+//! Front segments, unless another one is named. Messages to and from monitors begin with a *paxos
+//! head*: `u64` version of the map that the sender has, `i16` -1, `u64` 0. Of types with fields
+//! that came later, the version of the header tells what is there.
+//!
+//! | § | message | fields |
+//! |---|---|---|
+//! | 16.1 | [`MPing`](crate::messages::MPing) | nothing; a monitor's answer: a string of JSON |
+//! | 16.2 | [`MMonGetMap`](crate::messages::MMonGetMap) | nothing |
+//! | 16.3 | [`MMonMap`](crate::messages::MMonMap) | a blob with the map, see below |
+//! | 16.4 | [`MMonSubscribe`](crate::messages::MMonSubscribe) | map: string what, `u64` start, `u8` flags (1 once); string host name. Without `SUBSCRIBE2`, as version 0: `u64` 0, `u64` version it has, bool once; no host name |
+//! | 16.5 | [`MMonSubscribeAck`](crate::messages::MMonSubscribeAck) | `u32` interval in seconds, fsid |
+//! | 16.6 | [`MAuth`](crate::messages::MAuth) | paxos head, `u32` method, blob, `u32` epoch of the monmap. In the first message the method is 0 and the blob an offer: `u8` 1, list of `u32` methods, authentication name, `u64` global id |
+//! | 16.7 | [`MAuthReply`](crate::messages::MAuthReply) | `u32` method, `i32` result, `u64` global id, blob, string |
+//! | 16.8 | [`MMonGetVersion`](crate::messages::MMonGetVersion) | `u64` handle, string what |
+//! | | [`MMonGetVersionReply`](crate::messages::MMonGetVersionReply) | `u64` handle, `u64` version, `u64` oldest |
+//! | 16.9 | [`MMonCommand`](crate::messages::MMonCommand) | paxos head, fsid, list of strings; data: the input |
+//! | 16.10 | [`MMonCommandAck`](crate::messages::MMonCommandAck) | paxos head, `i32` result, string, list of strings; data: the output |
+//! | 16.13 | [`MOSDPing`](crate::messages::MOSDPing) | fsid, `u32` epoch, `u8` op (4 ping, 5 reply), time, `u32` length of the padding, `u32` up from, two signed spans, bool and signed span; zeros |
+//! | 16.22 | [`MConfig`](crate::messages::MConfig) | map: string name, string value |
+//!
+//! A signed span is `i32` seconds and `i32` nanoseconds.
+//!
+//! The map of §16.3 is an envelope (9, 6): fsid, `u32` epoch, time changed, time created,
+//! persistent and optional features (envelopes (1, 1) of `u64`), map of names to monitors, list of
+//! names by rank; from version 7 `u8` oldest release; from 8 list of `u32` removed ranks; from 9
+//! `u8` election strategy, list of names that may not lead, bool stretched, string tiebreaker,
+//! list of names marked down. A monitor is an envelope (5, 1): string name, vector of addresses,
+//! `u16` priority, `u16` weight, map of strings. Peers without `SERVER_NAUTILUS` get version 5,
+//! with one legacy address per monitor, sorted by which the ranks are found.
 //!
 //! # msgr1 §1: phases
 //!
@@ -168,12 +202,12 @@
 //!
 //! # msgr1 §3: banner and addresses
 //!
-//! The banner is `ceph v027`. Behind it the acceptor sends its own address and the connector's as it
-//! sees it. The connector checks, and faults if it does not hold:
+//! The banner is `ceph v027`. Behind it the acceptor sends its own address and the connector's as
+//! it sees it. The connector checks, and faults if it does not hold:
 //!
 //! - the banner, as soon as one byte differs;
-//! - that the acceptor says it is who was meant, type, ip, port and *nonce*; a blank ip with the right
-//!   port and nonce will do.
+//! - that the acceptor says it is who was meant, type, ip, port and *nonce*; a blank ip with the
+//!   right port and nonce will do.
 //!
 //! A connector whose own ip is blank takes the one that the acceptor sees, with its own port and
 //! nonce, and then sends its address. The acceptor fills a blank ip in from the socket; port and
@@ -194,9 +228,9 @@
 //! | 33 bytes | the authorizer follows | 26 bytes | a reply to it follows |
 //!
 //! Features in READY and SEQ are all that the acceptor supports; in other replies, those of the
-//! offer that it supports and those it requires. After any reply but READY and SEQ the acceptor waits
-//! for another connect on the same socket. We take at most 16 of them, and authorizers of at most
-//! 4095 bytes.
+//! offer that it supports and those it requires. After any reply but READY and SEQ the acceptor
+//! waits for another connect on the same socket. We take at most 16 of them, and authorizers of at
+//! most 4095 bytes.
 //!
 //! # msgr1 §5: protocol version
 //!
@@ -219,10 +253,10 @@
 //!
 //! # msgr1 §7: authorizer
 //!
-//! Everybody shows one but a non-monitor to a monitor, which logs in later, by messages. That of the
-//! method "none" is `u8` 1, an authentication name, `u64` global id. The acceptor judges in this
-//! order: protocol version (BADPROTOVER), features (FEATURES), authorizer (BADAUTHORIZER). An empty
-//! one passes at a monitor, unless a monitor shows it, and where
+//! Everybody shows one but a non-monitor to a monitor, which logs in later, by messages. That of
+//! the method "none" is `u8` 1, an authentication name, `u64` global id. The acceptor judges in
+//! this order: protocol version (BADPROTOVER), features (FEATURES), authorizer (BADAUTHORIZER). An
+//! empty one passes at a monitor, unless a monitor shows it, and where
 //! [`require_authorizer`](crate::Builder::require_authorizer) is off. A connector that is asked for
 //! cephx, by BADAUTHORIZER or a challenge, fails with an error that says so.
 //!
@@ -257,16 +291,17 @@
 //!
 //! # msgr1 §11 to §13: which session
 //!
-//! With a policy that is lossy and a server's, every peer that passes §7 gets a new session, whatever
-//! its connect_seq; there is no look-up and nothing to replace. The reply's connect_seq is the
-//! offer's plus one.
+//! With a policy that is lossy and a server's, every peer that passes §7 gets a new session,
+//! whatever its connect_seq; there is no look-up and nothing to replace. The reply's connect_seq is
+//! the offer's plus one.
 //!
 //! # msgr1 §14: reading
 //!
 //! One tag, and what §2 says follows. KEEPALIVE2 is answered by its own time; an answer to ours is
-//! remembered ([`Connection::last_keepalive_ack`](crate::Connection::last_keepalive_ack)). If a peer
-//! asks faster than it reads the answers, only the newest eight are kept. ACK means nothing to a
-//! lossy session. CLOSE ends the connection without an event.
+//! remembered ([`Connection::last_keepalive_ack`](crate::Connection::last_keepalive_ack)). If a
+//! peer asks faster than it reads the answers, only the newest eight are kept. ACK means nothing to
+//! a lossy session. CLOSE ends the connection as an error does, with the event
+//! `Reset`.
 //!
 //! # msgr1 §15: a message
 //!
@@ -288,8 +323,8 @@
 //!
 //! # msgr1 §16: writing
 //!
-//! Answers to keepalives and keepalives first; then messages, highest priority first and in order of
-//! sending within one. The number of a message is given when it is encoded.
+//! Answers to keepalives and keepalives first; then messages, highest priority first and in order
+//! of sending within one. The number of a message is given when it is encoded.
 //!
 //! # msgr1 §19: fault
 //!
@@ -313,8 +348,8 @@
 //!
 //! # msgr1 §21: states
 //!
-//! [`State`](crate::proto::v1::State) has the names that Ceph's logs use, in the same numeric order.
-//! STANDBY and WAIT have no use yet in a session, as lossy ones do not wait.
+//! [`State`](crate::proto::v1::State) has the names that Ceph's logs use, in the same numeric
+//! order. STANDBY and WAIT have no use yet in a session, as lossy ones do not wait.
 //!
 //! # msgr1 §22: where we differ
 //!
@@ -327,7 +362,8 @@
 //! - authorizer and segments have a limit, and sizes are added up in 64 bits;
 //! - a full throttle wakes the connection when there is room, and is not asked again each
 //!   millisecond;
-//! - the dispatch throttle counts messages too, so that empty ones are bounded.
+//! - the dispatch throttle counts messages too, so that empty ones are bounded;
+//! - CLOSE is told to the dispatchers.
 //!
 //! # msgr1 §23: an exchange
 //!
@@ -353,10 +389,10 @@
 //!
 //! # Session §3: addresses
 //!
-//! Each address gets a listening socket; if one fails, none is kept. Port 0 takes the first free port
-//! of the configured range. An attempt that fails is repeated after a pause. Announced is what was
-//! bound, with the messenger's nonce. A messenger that was not bound learns its address from the
-//! first peer; one bound to a blank ip learns the ip.
+//! Each address gets a listening socket; if one fails, none is kept. Port 0 takes the first free
+//! port of the configured range. An attempt that fails is repeated after a pause. Announced is what
+//! was bound, with the messenger's nonce. A messenger that was not bound learns its address from
+//! the first peer; one bound to a blank ip learns the ip.
 //!
 //! # Session §4: policy and throttles
 //!
@@ -374,8 +410,8 @@
 //! # Session §6: dispatch
 //!
 //! One queue and one thread for each messenger, in the order of arrival. The dispatch throttles are
-//! given back when the dispatcher returns, the policy's when the message is dropped. On the loop-back
-//! connection messages are neither encoded nor throttled.
+//! given back when the dispatcher returns, the policy's when the message is dropped. On the
+//! loop-back connection messages are neither encoded nor throttled.
 //!
 //! # Session §7: connections
 //!
