@@ -260,6 +260,23 @@ fn a_source_that_always_has_more_does_not_starve_the_others() {
 }
 
 #[test]
+fn a_source_gets_one_event_a_turn_even_if_it_was_put_off_and_is_ready_too() {
+    let (mut center, _env) = stepped();
+    let (_reader, mut writer, token) = watch(&mut center, 1);
+    writer.write_all(b"x").expect("room");
+    let mut script = Script::new(move |center, seen| {
+        if matches!(seen, Seen::File(..)) {
+            center.again(token, Readiness::READ);
+            center.rearm(token, Interest::READ).expect("registered");
+        }
+    });
+    for turn in 0..100 {
+        writer.write_all(b"x").expect("room");
+        assert_eq!(step(&mut center, &mut script).file_events, 1, "turn {turn}");
+    }
+}
+
+#[test]
 fn a_turn_with_work_put_off_does_not_wait() {
     let mut center = center();
     let (_reader, mut writer, token) = watch(&mut center, 1);

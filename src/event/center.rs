@@ -97,7 +97,7 @@ impl Turn {
 /// ```
 pub struct EventCenter<X> {
     driver: Box<dyn EventDriver>,
-    sources: Slab<u64>,
+    sources: Slab<Registered>,
     timers: Timers,
     inbox: Arc<Inbox<X>>,
     env: Arc<dyn Env>,
@@ -105,10 +105,22 @@ pub struct EventCenter<X> {
     start: Instant,
     now: Instant,
     /// Sources that have more to do, for the next turn.
-    again: VecDeque<(Token, Readiness)>,
+    again: VecDeque<Token>,
+    /// Counts turns, from 1.
+    turn: u64,
     // Kept between turns for their allocations.
     events: Vec<Event>,
     batch: Vec<X>,
+}
+
+struct Registered {
+    tag: u64,
+    /// What is to be delivered once more.
+    again: Readiness,
+    /// Whether it is in the list of those.
+    queued: bool,
+    /// The last turn in which it had an event.
+    turn: u64,
 }
 
 impl<X> EventCenter<X> {
@@ -125,6 +137,7 @@ impl<X> EventCenter<X> {
             start: now,
             now,
             again: VecDeque::new(),
+            turn: 0,
             events: Vec::new(),
             batch: Vec::new(),
         }
@@ -154,7 +167,12 @@ impl<X> EventCenter<X> {
     /// # Errors
     /// Those of [`EventDriver::add`].
     pub fn register(&mut self, source: Source, interest: Interest, tag: u64) -> io::Result<Token> {
-        let token = self.sources.insert(tag);
+        let token = self.sources.insert(Registered {
+            tag,
+            again: Readiness::NONE,
+            queued: false,
+            turn: 0,
+        });
         self.driver.add(source, token, interest).inspect_err(|_| {
             self.sources.remove(token);
         })?;
@@ -191,7 +209,13 @@ impl<X> EventCenter<X> {
     /// Delivers this readiness once more, in the next turn, which will not wait: for a handler that
     /// has used up its budget while the source had more to give.
     pub fn again(&mut self, token: Token, ready: Readiness) {
-        self.again.push_back((token, ready));
+        let Some(source) = self.sources.get_mut(token) else {
+            return;
+        };
+        source.again |= ready;
+        if !std::mem::replace(&mut source.queued, true) {
+            self.again.push_back(token);
+        }
     }
 
     /// Calls [`Handler::time_event`] once, when `at` has passed.
@@ -233,6 +257,7 @@ impl<X> EventCenter<X> {
         max_wait: Option<Duration>,
         handler: &mut impl Handler<X>,
     ) -> io::Result<Turn> {
+        self.turn += 1;
         let mut events = std::mem::take(&mut self.events);
         let waited = self.wait(&mut events, max_wait);
         self.events = events;
@@ -286,10 +311,21 @@ impl<X> EventCenter<X> {
             count += usize::from(self.deliver(event.token, event.ready, handler));
         }
         for _ in 0..put_off {
-            let Some((token, ready)) = self.again.pop_front() else {
+            let Some(token) = self.again.pop_front() else {
                 break;
             };
-            count += usize::from(self.deliver(token, ready, handler));
+            let Some(source) = self.sources.get_mut(token) else {
+                continue;
+            };
+            if source.turn == self.turn && !source.again.is_empty() {
+                // It has had its event of this turn, from the driver.
+                self.again.push_back(token);
+                continue;
+            }
+            source.queued = false;
+            if !source.again.is_empty() {
+                count += usize::from(self.deliver(token, Readiness::NONE, handler));
+            }
         }
         self.events = events;
         count
@@ -297,9 +333,12 @@ impl<X> EventCenter<X> {
 
     /// False for an event of a source that is gone.
     fn deliver(&mut self, token: Token, ready: Readiness, handler: &mut impl Handler<X>) -> bool {
-        let Some(&tag) = self.sources.get(token) else {
+        let Some(source) = self.sources.get_mut(token) else {
             return false;
         };
+        source.turn = self.turn;
+        let ready = ready | std::mem::take(&mut source.again);
+        let tag = source.tag;
         handler.file_event(self, token, tag, ready);
         true
     }
