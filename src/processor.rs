@@ -19,7 +19,9 @@ use crate::wire::EntityAddr;
 
 /// Connections that one processor accepts in a turn before others get their turn.
 const ACCEPT_BUDGET: usize = 64;
-/// Wait after an error that has nothing to do with a single connection.
+/// Errors in a row after which accepting pauses: some concern a single connection only.
+const ACCEPT_FAILURES_MAX: u32 = 4;
+/// How long it pauses.
 pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Processor {
@@ -74,14 +76,19 @@ pub(crate) enum AcceptEnd {
 impl Processor {
     /// Accepts whoever waits, and passes each on.
     pub(crate) fn accept(&mut self, mut hand_over: impl FnMut(Accepted)) -> AcceptEnd {
+        let mut failures = 0;
         for _ in 0..ACCEPT_BUDGET {
             match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer, &mut hand_over),
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    self.admit(stream, peer, &mut hand_over);
+                }
                 Err(e) => match e.kind() {
                     io::ErrorKind::WouldBlock => return AcceptEnd::Drained,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                     _ => {
-                        if !self.refuse(&e) {
+                        failures += 1;
+                        if !self.refuse(&e) && failures >= ACCEPT_FAILURES_MAX {
                             return AcceptEnd::Failing;
                         }
                     }
@@ -110,7 +117,7 @@ impl Processor {
 
     /// Sends one connection away for lack of a descriptor. False if that is not what is wrong.
     fn refuse(&mut self, error: &io::Error) -> bool {
-        let refused = self.listener.refuse_one().unwrap_or(false);
+        let refused = self.listener.refuse_one(error).unwrap_or(false);
         if refused {
             self.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
         }

@@ -111,8 +111,16 @@ pub fn accept(
         .ok_or(Errno::EAFNOSUPPORT)
         .map_err(io::Error::from)
         .and_then(ip_addr)?;
-    configure(&fd, peer, options)?;
+    // The peer may be gone already, which some systems tell by refusing options.
+    configure(&fd, peer, options)
+        .map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
     Ok((fd, peer))
+}
+
+/// Whether an error says that the process, or the system, has no descriptor left.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Starts a connection, from the address `bind` if one is given.

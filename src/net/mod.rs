@@ -9,9 +9,9 @@ mod tcp;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
-use event_driver::sock::{SocketOptions, Space};
 use event_driver::{EventDriver, Source};
 
+pub use event_driver::sock::{SocketOptions, Space};
 pub use tcp::TcpStack;
 
 /// A transport.
@@ -53,13 +53,14 @@ pub trait Listener: Send {
     /// `WouldBlock` if none waits; otherwise what the system says.
     fn accept(&mut self) -> io::Result<(Stream, SocketAddr)>;
 
-    /// When the process has no descriptor left: accepts one connection with a descriptor kept in
-    /// reserve and closes it, so that the peer learns of it and the listener does not stay ready
-    /// for ever. False: there was nothing to refuse, or no reserve.
+    /// What to do about an error of [`accept`](Self::accept). If the process has no descriptor
+    /// left: accepts one connection with a descriptor kept in reserve and closes it, so that the
+    /// peer learns of it and the listener does not stay ready for ever. False: that was not the
+    /// reason, or nobody waited.
     ///
     /// # Errors
     /// What the system says.
-    fn refuse_one(&mut self) -> io::Result<bool>;
+    fn refuse_one(&mut self, error: &io::Error) -> io::Result<bool>;
 }
 
 /// A byte stream, its two directions separate.

@@ -72,8 +72,8 @@ impl Listener for TcpListener {
         Ok((stream(fd), peer))
     }
 
-    fn refuse_one(&mut self) -> io::Result<bool> {
-        self.spare.refuse_one(self.fd.as_fd())
+    fn refuse_one(&mut self, error: &io::Error) -> io::Result<bool> {
+        Ok(sock::is_out_of_descriptors(error) && self.spare.refuse_one(self.fd.as_fd())?)
     }
 }
 
