@@ -40,6 +40,11 @@ pub struct Config {
     /// How long a handshake may take, on either side (`ms_connection_ready_timeout`). Default 10 s.
     pub ready_timeout: Duration,
 
+    /// How long a message may take to arrive once its header has, plus one second for each 64 KiB
+    /// of it. Until it is complete it holds its share of the throttles, so that a peer which stalls
+    /// in the middle would hold others up. Ceph has no such limit. Default 30 s.
+    pub message_timeout: Duration,
+
     /// Wait before the second attempt to connect (`ms_initial_backoff`). Default 0.2 s.
     pub initial_backoff: Duration,
 
@@ -96,6 +101,7 @@ impl Default for Config {
             limits: Limits::default(),
             checksums: Checksums::default(),
             ready_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(30),
             initial_backoff: Duration::from_millis(200),
             max_backoff: Duration::from_secs(15),
             dispatch_throttle_bytes: 100 << 20,
@@ -142,6 +148,10 @@ impl Config {
         check(
             !self.ready_timeout.is_zero(),
             "ready_timeout is 0: no handshake could end".into(),
+        )?;
+        check(
+            !self.message_timeout.is_zero(),
+            "message_timeout is 0: no message could arrive".into(),
         )?;
         check(
             !self.initial_backoff.is_zero() && self.initial_backoff <= self.max_backoff,

@@ -30,7 +30,8 @@ pub struct Stats {
     pub refused: u64,
     /// Handshakes that failed on the accepting side.
     pub handshakes_failed: u64,
-    /// Links that ended by an error after the handshake, or while connecting.
+    /// Links that ended by an error; failed attempts to connect and failed handshakes are among
+    /// them.
     pub faults: u64,
     /// Times that a connection had to wait at a throttle.
     pub throttled: u64,

@@ -115,7 +115,7 @@ impl Throttle {
             grant: Box::new(grant),
         });
         Err(Ticket {
-            throttle: Arc::clone(self),
+            throttle: Some(Arc::clone(self)),
             id,
         })
     }
@@ -211,22 +211,32 @@ impl Drop for Permit {
 #[derive(Debug)]
 #[must_use = "dropping a ticket takes the request back"]
 pub struct Ticket {
-    throttle: Arc<Throttle>,
+    throttle: Option<Arc<Throttle>>,
     id: u64,
+}
+
+impl Ticket {
+    /// Leaves the request in the queue for good: it will be granted, however long it takes.
+    pub fn detach(mut self) {
+        self.throttle = None;
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut waiters = self.throttle.waiters();
+        let Some(throttle) = &self.throttle else {
+            return;
+        };
+        let mut waiters = throttle.waiters();
         let Some(at) = waiters.queue.iter().position(|w| w.id == self.id) else {
             return;
         };
         let waiter = waiters.queue.remove(at);
-        self.throttle.waiting.fetch_sub(1, SeqCst);
+        throttle.waiting.fetch_sub(1, SeqCst);
         drop(waiters);
         drop(waiter);
         // The one behind may fit where this one did not.
-        self.throttle.grant_waiters();
+        throttle.grant_waiters();
     }
 }
 

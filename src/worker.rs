@@ -39,8 +39,8 @@ pub(crate) enum Cmd {
     Connect(Arc<Session>),
     /// Go on sending: the gate of this session is in the worker's hand.
     Flush(Arc<Session>),
-    /// Deliver what waits on this loop-back connection.
-    Deliver(Arc<Session>),
+    /// Deliver what waits on this loop-back connection, the first message with this permit.
+    Deliver(Arc<Session>, Option<Permit>),
     MarkDown(Arc<Session>),
     Granted {
         slot: Token,
@@ -70,7 +70,12 @@ impl WorkerHandle {
             // The pool has ended, and with it whatever the command was about.
             Err(SubmitError::Closed(Cmd::Shutdown(_, latch))) => latch.arrive(),
             Err(SubmitError::Closed(cmd)) => drop(cmd),
-            Err(full @ SubmitError::Full(_)) => tracing::error!(%full, "a command is lost"),
+            Err(SubmitError::Full(cmd)) => {
+                tracing::error!("a command is lost: the worker's inbox is full");
+                if let Cmd::Shutdown(_, latch) = cmd {
+                    latch.arrive();
+                }
+            }
         }
     }
 }
@@ -354,12 +359,18 @@ impl Handler<Cmd> for WorkerState {
             _ => return,
         };
         peer.timer = None;
-        if peer.link.is_none() {
-            self.connect(center, slot);
-        } else {
-            let text = "the handshake did not end in time (ready_timeout)";
-            self.fault(center, slot, Error::text(ErrorKind::TimedOut, text));
-        }
+        let text = match &peer.link {
+            None => return self.connect(center, slot),
+            Some(link) if !link.is_open() => "the handshake did not end in time (ready_timeout)",
+            Some(link) => match link.deadline() {
+                Some(deadline) if deadline <= center.now() => {
+                    "a message did not arrive in time (message_timeout)"
+                }
+                // That was for an earlier message.
+                _ => return peer.watch(center, slot),
+            },
+        };
+        self.fault(center, slot, Error::text(ErrorKind::TimedOut, text));
     }
 
     fn external_event(&mut self, center: &mut EventCenter<Cmd>, cmd: Cmd) {
@@ -368,7 +379,7 @@ impl Handler<Cmd> for WorkerState {
             Cmd::Accept(accepted) => self.adopt(center, *accepted),
             Cmd::Connect(session) => self.adopt_session(center, session),
             Cmd::Flush(session) => self.flush(center, &session),
-            Cmd::Deliver(session) => self.deliver_local(session),
+            Cmd::Deliver(session, permit) => self.deliver_local(session, permit),
             Cmd::MarkDown(session) => {
                 if let Some(&slot) = session.slot.get() {
                     self.remove(center, slot);
@@ -434,6 +445,9 @@ impl WorkerState {
         listener: Box<dyn Listener>,
         local: EntityAddr,
     ) {
+        if shared.is_stopped() {
+            return;
+        }
         let source = listener.source();
         let token = Token {
             slot: u32::MAX,
@@ -455,6 +469,7 @@ impl WorkerState {
             }
             Err(error) => {
                 tracing::error!(%local, %error, "cannot watch a listening socket");
+                self.me.load.fetch_sub(1, Ordering::Relaxed);
                 self.entries.remove(slot);
             }
         }
@@ -501,6 +516,9 @@ impl WorkerState {
             local,
             slot: place,
         } = accepted;
+        if shared.is_stopped() {
+            return;
+        }
         let addr = EntityAddr {
             kind: AddrType::Legacy,
             nonce: 0,
@@ -531,6 +549,9 @@ impl WorkerState {
     fn adopt_session(&mut self, center: &mut EventCenter<Cmd>, session: Arc<Session>) {
         if session.is_closed() {
             return;
+        }
+        if session.shared.is_stopped() {
+            return Connection(session).reset(shut_down());
         }
         let (shared, addr) = (Arc::clone(&session.shared), session.peer_addr);
         let peer = Peer::new(&shared, addr, Some(Connection(Arc::clone(&session))));
@@ -625,7 +646,13 @@ impl WorkerState {
                 slot,
                 post: &me.inbox,
             };
-            return link.on_writable(&mut cx, peer.connection.as_ref());
+            let was_connecting = link.is_connecting();
+            link.on_writable(&mut cx, peer.connection.as_ref())?;
+            // What arrived together with the end of the connect may have been told already.
+            if was_connecting && !link.is_connecting() {
+                return self.receive(center, slot, false);
+            }
+            return Ok(());
         }
         match peer.connection.clone() {
             Some(connection) if connection.0.unblock() => self.send(center, slot, &connection.0),
@@ -661,7 +688,11 @@ impl WorkerState {
                 slot,
                 post: &me.inbox,
             };
-            match link.receive(&mut cx, peer.connection.as_ref(), hup)? {
+            let outcome = link.receive(&mut cx, peer.connection.as_ref(), hup)?;
+            if link.is_open() {
+                peer.watch(center, slot);
+            }
+            match outcome {
                 Outcome::Connected(opened) => {
                     self.opened(center, slot, &opened, Ready::Connected)?
                 }
@@ -671,7 +702,10 @@ impl WorkerState {
                 }
                 Outcome::ResetSession => peer.reset_by_peer(),
                 Outcome::Again => {
-                    center.again(link.token, if hup { HUNG_UP } else { Readiness::READ });
+                    let ready = if hup { HUNG_UP } else { Readiness::READ };
+                    if let Some(link) = &peer.link {
+                        center.again(link.token, ready);
+                    }
                     return Ok(());
                 }
                 Outcome::Drained | Outcome::Parked => return Ok(()),
@@ -692,6 +726,9 @@ impl WorkerState {
         let session = Session::new(&peer.shared, who, policy, me, false);
         let fresh = session.slot.set(slot).is_ok();
         debug_assert!(fresh, "the session is new");
+        if let Some(place) = peer.link.as_mut().and_then(|link| link.place.take()) {
+            session.place.get_or_init(|| place);
+        }
         peer.addr = claim.peer_addr;
         peer.connection = Some(Connection(session));
     }
@@ -774,21 +811,35 @@ impl WorkerState {
         }
     }
 
-    fn deliver_local(&mut self, session: Arc<Session>) {
+    /// Delivers messages that the messenger sends to itself. They are bounded in number like those
+    /// that were received.
+    fn deliver_local(&mut self, session: Arc<Session>, mut permit: Option<Permit>) {
         let connection = Connection(session);
+        let shared = &connection.0.shared;
         for _ in 0..LOCAL_BUDGET {
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => {
+                    let waiting = Arc::clone(&connection.0);
+                    let grant = move |permit| {
+                        let home = waiting.home.clone();
+                        home.post(Cmd::Deliver(waiting, Some(permit)));
+                    };
+                    match shared.dispatch_messages.take_or_park(1, grant) {
+                        Ok(permit) => permit,
+                        // Nobody takes this back: what waits is delivered, or dropped when closed.
+                        Err(ticket) => return ticket.detach(),
+                    }
+                }
+            };
             let Some(message) = connection.0.pop_local() else {
                 return;
             };
-            if let Err(error) = connection
-                .0
-                .shared
-                .deliver(&connection, message, [None, None])
-            {
+            if let Err(error) = shared.deliver(&connection, message, [Some(permit), None]) {
                 tracing::error!(%error, "on the loop-back connection");
             }
         }
-        self.me.post(Cmd::Deliver(connection.0));
+        self.me.post(Cmd::Deliver(connection.0, None));
     }
 
     // Ends.
@@ -825,12 +876,10 @@ impl WorkerState {
             .map(|(slot, _)| slot)
             .collect();
         for slot in slots {
-            if let Some(peer) = self.peer(slot) {
-                let text = "the messenger was shut down";
-                let error = Error::text(ErrorKind::MarkedDown, text);
-                if let Some(connection) = peer.connection.clone() {
-                    peer.report_reset(&connection, error.at(peer.addr, None));
-                }
+            if let Some(peer) = self.peer(slot)
+                && let Some(connection) = peer.connection.clone()
+            {
+                peer.report_reset(&connection, shut_down().at(peer.addr, None));
             }
             self.remove(center, slot);
         }
@@ -850,6 +899,15 @@ impl Peer {
             link: None,
             timer: None,
             backoff: Duration::ZERO,
+        }
+    }
+
+    /// Has the deadline of the message that is being read kept. The timer of an earlier one is let
+    /// run, so that a busy link does not set one for each message.
+    fn watch(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
+        let deadline = self.link.as_ref().and_then(Link::deadline);
+        if let (Some(deadline), None) = (deadline, self.timer) {
+            self.timer = Some(center.set_timer(deadline, slot.to_u64()));
         }
     }
 
@@ -887,6 +945,10 @@ impl Peer {
         tracing::debug!(%error, "reset");
         connection.reset(error);
     }
+}
+
+fn shut_down() -> Error {
+    Error::text(ErrorKind::MarkedDown, "the messenger was shut down")
 }
 
 fn deregister(center: &mut EventCenter<Cmd>, token: Token) {

@@ -428,3 +428,117 @@ fn many_threads_send_on_one_connection_and_nothing_is_lost() {
     client.end();
     server.end();
 }
+
+/// Opens a connection by hand and returns it behind its handshake.
+fn raw_client(server: &peers::Peer) -> std::net::TcpStream {
+    use std::io::{Read, Write};
+    let at = server.addrs.0[0].sock.expect("bound");
+    let mut wire = std::net::TcpStream::connect(at).expect("connects");
+    wire.set_read_timeout(Some(DEADLINE)).expect("supported");
+    wire.read_exact(&mut [0; 281]).expect("greeted");
+    let mut hello = b"ceph v027".to_vec();
+    hello.extend_from_slice(&[0; 136]);
+    // A client of protocol 24 with the authorizer of the method none (msgr1 §4, §7).
+    let authorizer = [&[1, 8, 0, 0, 0, 1, 0, 0, 0, b'x'][..], &[0; 8]].concat();
+    hello.extend_from_slice(&async_messenger::wire::features::SUPPORTED.to_le_bytes());
+    for word in [8u32, 1, 0, 24, 1, authorizer.len() as u32] {
+        hello.extend_from_slice(&word.to_le_bytes());
+    }
+    hello.push(1);
+    hello.extend_from_slice(&authorizer);
+    wire.write_all(&hello).expect("taken");
+    let mut reply = [0; 34];
+    wire.read_exact(&mut reply).expect("answered");
+    assert_eq!(reply[0], 13, "SEQ");
+    wire.write_all(&[0; 8]).expect("taken");
+    wire
+}
+
+/// The tag and header of a message with that much data.
+fn header(seq: u64, data_len: u32) -> Vec<u8> {
+    use async_messenger::wire::{MsgHead, MsgHeader};
+    let head = MsgHead {
+        seq,
+        kind: 42,
+        ..MsgHead::default()
+    };
+    let header = MsgHeader {
+        head,
+        data_len,
+        ..MsgHeader::default()
+    };
+    [&[7][..], &header.encode(true)].concat()
+}
+
+#[test]
+fn a_peer_that_stalls_in_a_message_does_not_hold_the_others_up_for_long() {
+    use std::io::Write;
+    let server = server(true, |b| {
+        b.config(async_messenger::Config {
+            dispatch_throttle_bytes: 1024,
+            message_timeout: std::time::Duration::from_millis(200),
+            ..config()
+        })
+    });
+    let mut staller = raw_client(&server);
+    staller.write_all(&header(1, 2048)).expect("taken");
+    eventually("the staller has its share", || {
+        server.messenger.stats().dispatch_bytes == 2048
+    });
+    let client = client(true, |b| b);
+    let connection = client.connect(&server);
+    connection
+        .send(Message::new(42).with_data(vec![1; 1000]))
+        .expect("room");
+    client.inbox.message();
+    let error = server.inbox.reset();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("message_timeout"), "{error}");
+    client.end();
+    assert_eq!(server.messenger.stats().dispatch_bytes, 0);
+}
+
+#[test]
+fn a_slow_dispatcher_bounds_the_loop_back_connection() {
+    struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    impl Dispatcher for Slow {
+        fn dispatch(&self, _: &Connection, _: Message) -> Handled {
+            let _ = self.0.lock().expect("not poisoned").recv_timeout(DEADLINE);
+            Handled::Yes
+        }
+    }
+    let config = async_messenger::Config {
+        dispatch_throttle_messages: 10,
+        send_queue_messages: 20,
+        ..config()
+    };
+    let messenger = Messenger::builder(EntityName::osd(1))
+        .config(config)
+        .build()
+        .expect("made");
+    let (go, gate) = std::sync::mpsc::channel();
+    messenger
+        .add_dispatcher_tail(Arc::new(Slow(std::sync::Mutex::new(gate))))
+        .expect("not started");
+    messenger.start().expect("starts");
+    let own = messenger.loopback().expect("started");
+    let mut taken = 0;
+    let full = loop {
+        match own.send(Message::new(1)) {
+            Ok(()) => taken += 1,
+            Err(error) => {
+                // What the worker has not fetched yet still counts, so let it settle.
+                if messenger.stats().dispatch_messages == 10 && own.queued() == 20 {
+                    break error;
+                }
+                std::thread::yield_now();
+            }
+        }
+        assert!(taken <= 32, "unbounded");
+    };
+    assert!(matches!(full, SendError::Full(_)));
+    (0..taken).for_each(|_| go.send(()).expect("waited for"));
+    eventually("all are delivered", || {
+        messenger.stats().dispatch_messages == 0 && own.queued() == 0
+    });
+}

@@ -6,14 +6,15 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use event_driver::sock::Space;
 use event_driver::{Interest, Token};
 
 use super::Connection;
-use super::staging::Staging;
+use super::staging::{Staging, Tail};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventCenter, Handle};
 use crate::messenger::Shared;
@@ -24,9 +25,12 @@ use crate::proto::v1::{
     Opened, State, Verdict, vet,
 };
 use crate::proto::{Decoded, Gate, Incoming, Toll};
+use crate::stats::Counters;
 use crate::throttle::{Permit, Throttle, Ticket};
 use crate::worker::Cmd;
 
+/// The slowest peer, in bytes per second, that gets a long message through in time.
+const RECEIVE_RATE_MIN: u64 = 64 << 10;
 /// Bytes read from one link in a turn before others get their turn.
 const RECEIVE_BUDGET: usize = 1 << 20;
 
@@ -40,12 +44,14 @@ pub(crate) struct Link {
     /// Handshake bytes that the socket did not take yet.
     unsent: BytesMut,
     /// Input that is not a complete thing yet.
-    tail: BytesMut,
+    tail: Tail,
     phase: Phase,
     in_seq: u64,
     tolls: Tolls,
-    /// Given back when the link ends.
-    _slot: Option<AcceptSlot>,
+    /// When the message that is being read has to be complete.
+    deadline: Option<Instant>,
+    /// Until there is a session to have it.
+    pub(crate) place: Option<AcceptSlot>,
 }
 
 enum Phase {
@@ -92,7 +98,7 @@ impl Link {
         stream: Stream,
         token: Token,
         params: AcceptorParams,
-        slot: AcceptSlot,
+        place: AcceptSlot,
     ) -> Self {
         let acceptor = Box::new(Acceptor::new(params));
         Self::new(
@@ -100,7 +106,7 @@ impl Link {
             stream,
             token,
             Phase::Acceptor(acceptor, None),
-            Some(slot),
+            Some(place),
         )
     }
 
@@ -109,7 +115,7 @@ impl Link {
         stream: Stream,
         token: Token,
         phase: Phase,
-        slot: Option<AcceptSlot>,
+        place: Option<AcceptSlot>,
     ) -> Self {
         Self {
             token,
@@ -117,11 +123,12 @@ impl Link {
             reader: stream.reader,
             writer: Some(stream.writer),
             unsent: BytesMut::new(),
-            tail: BytesMut::new(),
+            tail: Tail::default(),
             phase,
             in_seq: 0,
             tolls: Tolls::default(),
-            _slot: slot,
+            deadline: None,
+            place,
         }
     }
 
@@ -221,11 +228,32 @@ impl Link {
         connection: Option<&Connection>,
         hup: bool,
     ) -> Result<Outcome, Error> {
-        let tail = std::mem::take(&mut self.tail);
-        let mut buf = cx.staging.begin(tail);
+        let mut buf = cx.staging.begin(&mut self.tail);
         let outcome = self.receive_into(&mut buf, cx, connection, hup);
-        self.tail = cx.staging.end(buf);
+        cx.staging.end(buf, &mut self.tail);
+        self.watch_message(cx.center.now());
         outcome
+    }
+
+    /// Notes when a message that has begun must have ended.
+    fn watch_message(&mut self, now: Instant) {
+        let in_message = match &self.phase {
+            Phase::Open(decoder) => decoder.in_message(),
+            _ => None,
+        };
+        match in_message {
+            None => self.deadline = None,
+            Some(size) => {
+                let allowance = Duration::from_secs(size / RECEIVE_RATE_MIN);
+                let limit = self.shared.config.message_timeout + allowance;
+                self.deadline.get_or_insert_with(|| now + limit);
+            }
+        }
+    }
+
+    /// When the message that is being read has to be complete.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     fn receive_into(
@@ -409,6 +437,11 @@ impl Link {
             return Ok(None);
         };
         let (link, slot, post) = (self.token, cx.slot, cx.post);
+        let mut received = Received {
+            stats: &self.shared.stats,
+            messages: 0,
+            bytes: 0,
+        };
         loop {
             let tolls = &mut self.tolls;
             let mut gate = TollGate {
@@ -429,6 +462,9 @@ impl Link {
             };
             match incoming {
                 Incoming::Message(mut message) => {
+                    self.deadline = None;
+                    received.messages += 1;
+                    received.bytes += message.size();
                     let (held, in_dispatch) = self.tolls.take();
                     if message.head().seq <= self.in_seq {
                         self.shared.stats.duplicates.fetch_add(1, Ordering::Relaxed);
@@ -482,6 +518,23 @@ impl Shared {
                 tracing::debug!(peer = %claim.peer_addr, ?refusal, "refused");
                 Verdict::Refuse(refusal)
             }
+        }
+    }
+}
+
+/// Counts what a pass receives, and adds it to the messenger's counters at its end.
+struct Received<'a> {
+    stats: &'a Counters,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        if self.messages > 0 {
+            let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+            add(&self.stats.received, self.messages);
+            add(&self.stats.received_bytes, self.bytes);
         }
     }
 }

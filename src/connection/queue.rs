@@ -126,17 +126,17 @@ impl SendQueue {
         Some(message)
     }
 
-    /// Drops everything that is queued, and says how many messages that were.
-    pub(super) fn clear(&mut self) -> usize {
+    /// Forgets everything. The messages are returned, to be dropped outside of the lock.
+    pub(super) fn clear(&mut self) -> Vec<Message> {
         self.keepalive = false;
         self.acks.clear();
-        self.lanes.clear();
-        self.bytes = 0;
-        std::mem::take(&mut self.messages)
+        (self.bytes, self.messages) = (0, 0);
+        let lanes = std::mem::take(&mut self.lanes);
+        lanes.into_iter().flat_map(|(_, lane)| lane).collect()
     }
 
-    /// Drops everything, and takes nothing any more.
-    pub(super) fn close(&mut self) -> usize {
+    /// Forgets everything, and takes nothing any more.
+    pub(super) fn close(&mut self) -> Vec<Message> {
         self.gate = Gate::Closed;
         self.clear()
     }
@@ -186,7 +186,7 @@ mod tests {
             queue.push(message(9, 1, 0)),
             Err(SendError::Full(_))
         ));
-        assert_eq!(queue.close(), 4);
+        assert_eq!(queue.close().len(), 4);
         assert!(matches!(
             queue.push(message(9, 1, 0)),
             Err(SendError::Closed(_))

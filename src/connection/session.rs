@@ -16,12 +16,13 @@ use crate::error::SendError;
 use crate::message::{Message, TxBatch, priority};
 use crate::messenger::{Policy, Shared};
 use crate::net::WriteHalf;
+use crate::processor::AcceptSlot;
 use crate::proto::v1::Encoder;
 use crate::wire::{EntityAddr, EntityType, Timespec};
 use crate::worker::{Cmd, WorkerHandle, put_off};
 
 /// How much is encoded before it is written: the size of one write.
-const BATCH_BYTES: usize = 256 << 10;
+const BATCH_BYTES: u64 = 256 << 10;
 /// How many messages are encoded before they are written.
 const BATCH_MESSAGES: usize = 64;
 /// How much a thread that is not the session's worker writes before it lets the worker go on.
@@ -40,6 +41,9 @@ pub(crate) struct Session {
     pub(crate) loopback: bool,
     /// Its entry in the home worker's table, once it is there.
     pub(crate) slot: OnceLock<Token>,
+    /// Of an accepted connection: it counts as one as long as anything, an event in the dispatch
+    /// queue for example, refers to it.
+    pub(crate) place: OnceLock<AcceptSlot>,
     queue: Mutex<SendQueue>,
     tx: Mutex<Tx>,
     connected: AtomicBool,
@@ -55,6 +59,8 @@ struct Tx {
     out_seq: u64,
     link: Option<TxLink>,
     batch: TxBatch,
+    /// Taken from the queue, to be encoded outside of its lock. Empty between flushes.
+    taken: Vec<Message>,
 }
 
 struct TxLink {
@@ -93,6 +99,7 @@ impl Session {
             home,
             loopback,
             slot: OnceLock::new(),
+            place: OnceLock::new(),
             queue: Mutex::new(queue),
             tx: Mutex::default(),
             connected: AtomicBool::new(loopback),
@@ -179,7 +186,7 @@ impl Session {
         queue.gate = Gate::Flushing;
         drop(queue);
         if self.loopback {
-            self.home.post(Cmd::Deliver(Arc::clone(self)));
+            self.home.post(Cmd::Deliver(Arc::clone(self), None));
         } else if !put_off(self) {
             let inline = self.shared.config.inline_send;
             if !inline || self.flush(INLINE_BYTES).ok() != Some(Flushed::Done) {
@@ -235,7 +242,9 @@ impl Session {
             if written >= budget {
                 return Ok(Flushed::More);
             }
-            tx.fill(&mut queue, &self.shared);
+            tx.take(&mut queue, &self.shared);
+            drop(queue);
+            tx.encode();
         }
     }
 
@@ -268,15 +277,22 @@ impl Session {
         self.connected.store(false, Ordering::Release);
         let mut queue = self.queue();
         self.closed.store(true, Ordering::Release);
-        (queue.gate != Gate::Closed).then(|| queue.close())
+        if queue.gate == Gate::Closed {
+            return None;
+        }
+        let unsent = queue.close();
+        drop(queue);
+        Some(unsent.len())
     }
 
     /// The peer has lost the session: drops what is queued, and says how many messages that were.
     pub(crate) fn discard(&self) -> usize {
-        self.queue().clear()
+        let unsent = self.queue().clear();
+        unsent.len()
     }
 
-    /// Lets the link go. Only the home worker does this; it may wait for a flusher's one write.
+    /// Lets the link go. Only the home worker does this; it may have to wait for the end of a
+    /// flush by another thread, which is bounded and never blocks.
     pub(crate) fn drop_link(&self) {
         let mut tx = self.tx();
         if let Some(mut link) = tx.link.take() {
@@ -320,8 +336,8 @@ impl Tx {
         self.batch.write_to(|slices| link.writer.write(slices))
     }
 
-    /// Encodes one batch from the queue.
-    fn fill(&mut self, queue: &mut SendQueue, shared: &Shared) {
+    /// Takes what fits into one batch.
+    fn take(&mut self, queue: &mut SendQueue, shared: &Shared) {
         let Some(link) = &self.link else {
             debug_assert!(false, "flushing without a link");
             queue.gate = Gate::Down;
@@ -329,17 +345,21 @@ impl Tx {
         };
         while let Some(control) = queue.pop_control() {
             match control {
-                Control::Keepalive => {
-                    link.encoder.keepalive(shared.stamp(), &mut self.batch);
-                }
+                Control::Keepalive => link.encoder.keepalive(shared.stamp(), &mut self.batch),
                 Control::KeepaliveAck(stamp) => link.encoder.keepalive_ack(stamp, &mut self.batch),
             }
         }
-        for _ in 0..BATCH_MESSAGES {
-            if self.batch.len() >= BATCH_BYTES {
-                return;
-            }
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES && self.taken.len() < BATCH_MESSAGES {
             let Some(message) = queue.pop() else { return };
+            bytes += message.size();
+            self.taken.push(message);
+        }
+    }
+
+    fn encode(&mut self) {
+        let Some(link) = &self.link else { return };
+        for message in self.taken.drain(..) {
             self.out_seq += 1;
             link.encoder.message(message, self.out_seq, &mut self.batch);
         }

@@ -108,8 +108,8 @@ pub(crate) enum Item {
     },
 }
 
-/// What waits for the dispatch thread. Messages in it are bounded by the dispatch throttles, events
-/// by the number of connections.
+/// What waits for the dispatch thread. Messages in it are bounded by the dispatch throttles; events
+/// by the number of connections, as one that is referred to by an event counts as open.
 #[derive(Default)]
 pub(crate) struct DispatchQueue {
     state: Mutex<State>,
@@ -121,6 +121,8 @@ struct State {
     items: VecDeque<Item>,
     waiting: bool,
     stopped: bool,
+    /// The dispatch thread is gone.
+    ended: bool,
 }
 
 impl DispatchQueue {
@@ -131,7 +133,8 @@ impl DispatchQueue {
     /// Queues an item. After the stop messages are dropped, and so give back what they hold.
     pub(crate) fn push(&self, item: Item) {
         let mut state = self.state();
-        if state.stopped && matches!(item, Item::Message { .. }) {
+        if state.ended || state.stopped && matches!(item, Item::Message { .. }) {
+            drop(state);
             return;
         }
         state.items.push_back(item);
@@ -155,7 +158,8 @@ impl DispatchQueue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         std::mem::swap(&mut state.items, out);
-        !out.is_empty()
+        state.ended = out.is_empty();
+        !state.ended
     }
 
     /// Lets the dispatch thread end: events that are queued are still delivered, messages not.
@@ -173,7 +177,8 @@ impl DispatchQueue {
 
     /// Forgets a stop, for a messenger that is started again.
     pub(crate) fn restart(&self) {
-        self.state().stopped = false;
+        let mut state = self.state();
+        (state.stopped, state.ended) = (false, false);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -281,7 +281,6 @@ impl Messenger {
         life.thread = Some(thread);
         life.phase = Phase::Started;
         let listeners = std::mem::take(&mut life.listeners);
-        drop(life);
         self.serve(listeners);
         Ok(())
     }
@@ -370,12 +369,15 @@ impl Messenger {
                 "wait() was called by a handler: it would wait for itself",
             ));
         }
-        let latch = loop {
-            match &life.phase {
-                Phase::New => return Ok(()),
-                Phase::ShuttingDown(latch) => break Arc::clone(latch),
-                // Without limit: this is how a daemon's main thread spends its life.
-                Phase::Started => {
+        let (latch, thread) = loop {
+            let thread = life.thread.take();
+            match (&life.phase, thread) {
+                (Phase::New, _) => return Ok(()),
+                (Phase::ShuttingDown(latch), Some(thread)) => break (Arc::clone(latch), thread),
+                // Without limit: this is how a daemon's main thread spends its life; or somebody
+                // else waits for the end already, and says when it has come.
+                (_, thread) => {
+                    life.thread = thread;
                     life = self
                         .changed
                         .wait(life)
@@ -383,16 +385,14 @@ impl Messenger {
                 }
             }
         };
-        let thread = life.thread.take();
         drop(life);
         let in_time = latch.wait(SHUTDOWN_WAIT);
         self.shared.queue.stop();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
+        if thread.join().is_err() {
             tracing::error!("the dispatch thread panicked");
         }
         self.life().phase = Phase::New;
+        self.changed.notify_all();
         if in_time {
             return Ok(());
         }

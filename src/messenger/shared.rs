@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::SystemTime;
 
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     session_id: AtomicU64,
     /// Counts attempts to connect, in both directions (msgr1 §8).
     global_seq: AtomicU32,
+    /// Between shutdown and the next start: what is still on its way to a worker is void.
+    stopped: AtomicBool,
     pub(crate) accepted: AtomicUsize,
     pub(crate) stats: Counters,
 }
@@ -74,6 +76,7 @@ impl Shared {
             loopback: Mutex::default(),
             session_id: AtomicU64::new(1),
             global_seq: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
             accepted: AtomicUsize::new(0),
             stats: Counters::default(),
         }
@@ -253,6 +256,7 @@ impl Shared {
         home: &WorkerHandle,
     ) {
         self.dispatchers.get_or_init(|| dispatchers);
+        self.stopped.store(false, Ordering::SeqCst);
         self.queue.restart();
         let who = (self.name.kind, self.addrs().front());
         let policy = self.policy(self.name.kind).clone();
@@ -262,9 +266,14 @@ impl Shared {
 
     /// Closes the loop-back connection; the workers close the others.
     pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
         if let Some(connection) = self.loopback_slot().take() {
             connection.0.close();
         }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
     }
 
     fn loopback_slot(&self) -> MutexGuard<'_, Option<Connection>> {
@@ -292,10 +301,6 @@ impl Shared {
         message: Message,
         permits: [Option<Permit>; 2],
     ) -> Result<(), Error> {
-        self.stats.received.fetch_add(1, Ordering::Relaxed);
-        self.stats
-            .received_bytes
-            .fetch_add(message.size(), Ordering::Relaxed);
         self.registry.admit(&message).map_err(Error::undecodable)?;
         let delivered = guarded(|| {
             let head = message.head();

@@ -88,6 +88,16 @@ impl Decoder {
         })
     }
 
+    /// Payload bytes of the message that is being read, if its payload has been admitted.
+    #[must_use]
+    pub fn in_message(&self) -> Option<u64> {
+        let admitted = matches!(
+            self.state,
+            State::ReadMessageFront | State::ReadFooterAndDispatch
+        );
+        admitted.then(|| self.header.size())
+    }
+
     /// Takes the next thing out of `rx`, and out of the [`landing`](Self::landing) buffer.
     ///
     /// # Errors
