@@ -36,9 +36,10 @@
 //! | `send_queue_bytes`, `send_queue_messages` | 256 MiB, 65,536 | what waits to be sent on one connection; above it [`Connection::send`](crate::Connection::send) gives the message back |
 //! | `connections_max` | 100,000 | accepted connections; more are closed at once |
 //!
-//! What these do not bound yet: events and loop-back messages in the dispatch queue; and the time
-//! for which a peer that stops in the middle of a message keeps its share. A link that holds the
-//! beginning of a message may keep one receive buffer, too.
+//! A message holds its share from its header on, so it has to arrive in time:
+//! [`Config::message_timeout`](crate::Config), and a second more for each 64 KiB of it. A link that
+//! holds more than 4 KiB of an incomplete message may keep one receive buffer, too. Events are
+//! bounded by the number of connections: one that an event refers to counts as open.
 //!
 //! A message that is larger than a whole throttle passes when not more than its limit is taken, or
 //! it could never pass. Where a throttle is full, connections stop being read, and TCP tells the

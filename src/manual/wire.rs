@@ -411,7 +411,7 @@
 //!
 //! One queue and one thread for each messenger, in the order of arrival. The dispatch throttles are
 //! given back when the dispatcher returns, the policy's when the message is dropped. On the
-//! loop-back connection messages are neither encoded nor throttled.
+//! loop-back connection messages are not encoded, and throttled by number only.
 //!
 //! # Session §7: connections
 //!
