@@ -16,15 +16,16 @@ use std::time::Duration;
 use event_driver::{Interest, Readiness, Token};
 
 use crate::config::Config;
-use crate::connection::{Connection, Cx, Flushed, Link, Outcome, Session, Staging};
+use crate::connection::{Connection, Cx, Flushed, Link, Numbers, Outcome, Session, Staging};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Env, EventCenter, Handle, Handler, Slab, SubmitError, SystemEnv, TimerId};
 use crate::messenger::{ConnectionEvent, Latch, Ready, Shared};
 use crate::net::{Listener, Stack, TcpStack};
 use crate::processor::{ACCEPT_RETRY, AcceptEnd, Accepted, Processor};
-use crate::proto::v1::{AcceptorParams, Claim, Opened};
+use crate::proto::v1::{AcceptorParams, Claim, Opened, Refusal, ReplyTag, State, Verdict, vet};
+use crate::proto::{Attempt, Decision, Existing, Stage, arbitrate};
 use crate::throttle::Permit;
-use crate::wire::{AddrType, EntityAddr};
+use crate::wire::{AddrType, EntityAddr, features};
 
 /// The longest wait of an idle worker. Nothing depends on it; it bounds what a lost wake-up of a
 /// faulty driver could cost.
@@ -36,7 +37,10 @@ const LOCAL_BUDGET: usize = 64;
 pub(crate) enum Cmd {
     Listen(Arc<Shared>, Box<dyn Listener>, EntityAddr),
     Accept(Box<Accepted>),
+    /// Connect, if the session has no link and nothing is on its way to one.
     Connect(Arc<Session>),
+    /// A peer that wants in, and whose session lives here.
+    Adopt(Box<Nascent>),
     /// Go on sending: the gate of this session is in the worker's hand.
     Flush(Arc<Session>),
     /// Deliver what waits on this loop-back connection, the first message with this permit.
@@ -51,6 +55,13 @@ pub(crate) enum Cmd {
     /// End everything that belongs to this messenger.
     Shutdown(Arc<Shared>, Arc<Latch>),
     Stop,
+}
+
+/// A link in the middle of its handshake, on its way to the session's home.
+pub(crate) struct Nascent {
+    link: Link,
+    shared: Arc<Shared>,
+    claim: Claim,
 }
 
 /// How other threads know a worker.
@@ -281,6 +292,14 @@ struct Peer {
     addr: EntityAddr,
     connection: Option<Connection>,
     link: Option<Link>,
+    /// While there is no link; else the link has them.
+    numbers: Numbers,
+    /// The session has been open.
+    was_ready: bool,
+    /// An attempt of the peer is taking the session over.
+    replacing: bool,
+    /// The peer has lost its session: the next handshake starts the numbers over.
+    peer_reset: bool,
     /// Of the handshake while there is a link, of the next attempt while there is none.
     timer: Option<TimerId>,
     backoff: Duration,
@@ -378,6 +397,7 @@ impl Handler<Cmd> for WorkerState {
             Cmd::Listen(shared, listener, local) => self.listen(center, shared, listener, local),
             Cmd::Accept(accepted) => self.adopt(center, *accepted),
             Cmd::Connect(session) => self.adopt_session(center, session),
+            Cmd::Adopt(nascent) => self.adopt_nascent(center, *nascent),
             Cmd::Flush(session) => self.flush(center, &session),
             Cmd::Deliver(session, permit) => self.deliver_local(session, permit),
             Cmd::MarkDown(session) => {
@@ -553,6 +573,13 @@ impl WorkerState {
         if session.shared.is_stopped() {
             return Connection(session).reset(shut_down());
         }
+        if let Some(&slot) = session.slot.get() {
+            let idle = |peer: &mut Peer| peer.link.is_none() && peer.timer.is_none();
+            if self.peer(slot).is_some_and(idle) {
+                self.connect(center, slot);
+            }
+            return;
+        }
         let (shared, addr) = (Arc::clone(&session.shared), session.peer_addr);
         let peer = Peer::new(&shared, addr, Some(Connection(Arc::clone(&session))));
         let slot = self.insert(Entry::Peer(peer));
@@ -584,7 +611,7 @@ impl WorkerState {
         let token = center
             .register(stream.source.clone(), Interest::BOTH, slot.to_u64())
             .map_err(unreachable)?;
-        peer.link = Some(Link::connecting(&peer.shared, stream, token));
+        peer.link = Some(Link::connecting(&peer.shared, stream, token, peer.numbers));
         let deadline = center.now() + peer.shared.config.ready_timeout;
         peer.timer = Some(center.set_timer(deadline, slot.to_u64()));
         Ok(())
@@ -594,14 +621,9 @@ impl WorkerState {
     fn connect_failed(&mut self, center: &mut EventCenter<Cmd>, slot: Token, error: Error) {
         let Some(peer) = self.peer(slot) else { return };
         peer.hang_up(center);
-        let config = &peer.shared.config;
-        peer.backoff = if peer.backoff.is_zero() {
-            config.initial_backoff
-        } else {
-            (peer.backoff * 2).min(config.max_backoff)
-        };
-        peer.timer = Some(center.set_timer(center.now() + peer.backoff, slot.to_u64()));
-        let error = error.at(peer.addr, Some(crate::proto::v1::State::StartConnect));
+        self.back_off(center, slot, None);
+        let Some(peer) = self.peer(slot) else { return };
+        let error = error.at(peer.addr, Some(State::StartConnect));
         tracing::debug!(%error, retry_in = ?peer.backoff, "cannot connect");
         if let Some(connection) = &peer.connection {
             peer.shared
@@ -696,11 +718,16 @@ impl WorkerState {
                 Outcome::Connected(opened) => {
                     self.opened(center, slot, &opened, Ready::Connected)?
                 }
-                Outcome::Accepted(claim, opened) => {
-                    self.accepted(slot, &claim);
+                Outcome::Claim(claim) => {
+                    let Some(opened) = self.claimed(center, slot, claim)? else {
+                        continue;
+                    };
                     self.opened(center, slot, &opened, Ready::Accepted)?;
                 }
-                Outcome::ResetSession => peer.reset_by_peer(),
+                Outcome::Accepted(opened) => {
+                    self.opened(center, slot, &opened, Ready::Accepted)?;
+                }
+                Outcome::ResetSession => peer.reset_session(),
                 Outcome::Again => {
                     let ready = if hup { HUNG_UP } else { Readiness::READ };
                     if let Some(link) = &peer.link {
@@ -717,20 +744,240 @@ impl WorkerState {
         }
     }
 
-    /// Makes the session of a peer that got through the handshake.
-    fn accepted(&mut self, slot: Token, claim: &Claim) {
-        let me = self.me.clone();
-        let Some(peer) = self.peer(slot) else { return };
-        let policy = peer.shared.policy(claim.peer_type).clone();
-        let who = (claim.peer_type, claim.peer_addr);
-        let session = Session::new(&peer.shared, who, policy, me, false);
-        let fresh = session.slot.set(slot).is_ok();
-        debug_assert!(fresh, "the session is new");
-        if let Some(place) = peer.link.as_mut().and_then(|link| link.place.take()) {
-            session.place.get_or_init(|| place);
+    /// A peer wants in. `Some`: it is in (msgr1 §7, §11, §12).
+    fn claimed(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        claim: Claim,
+    ) -> Result<Option<Opened>, Error> {
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        let shared = Arc::clone(&peer.shared);
+        let policy = shared.policy(claim.peer_type);
+        let terms = shared.terms(claim.peer_type, policy);
+        if let Err(refusal) = vet(&claim, &terms) {
+            tracing::debug!(peer = %claim.peer_addr, ?refusal, "refused");
+            return self.answer(slot, Verdict::Refuse(refusal));
         }
-        peer.addr = claim.peer_addr;
-        peer.connection = Some(Connection(session));
+        if peer.connection.is_some() || policy.is_anonymous() {
+            return self.let_in(slot, &claim);
+        }
+        let Some(session) = shared.lookup(&claim.peer_addr) else {
+            return self.arbitrated(center, slot, &claim, None);
+        };
+        if session.home.id == self.me.id {
+            return self.arbitrated(center, slot, &claim, Some(&session));
+        }
+        if let Some(link) = self.take_link(center, slot) {
+            let nascent = Nascent {
+                link,
+                shared,
+                claim,
+            };
+            session.home.post(Cmd::Adopt(Box::new(nascent)));
+        }
+        Ok(None)
+    }
+
+    /// Takes in a link whose peer has a session here, and goes on with its handshake.
+    fn adopt_nascent(&mut self, center: &mut EventCenter<Cmd>, nascent: Nascent) {
+        let Nascent {
+            link,
+            shared,
+            claim,
+        } = nascent;
+        let slot = self.insert(Entry::Peer(Peer::new(&shared, claim.peer_addr, None)));
+        let result = self.give_link(center, slot, link).and_then(|()| {
+            match self.claimed(center, slot, claim)? {
+                Some(opened) => self.opened(center, slot, &opened, Ready::Accepted),
+                None => Ok(()),
+            }
+        });
+        self.settle(center, slot, result);
+    }
+
+    /// Applies the rules for a peer that may have a session at home here.
+    fn arbitrated(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        claim: &Claim,
+        session: Option<&Arc<Session>>,
+    ) -> Result<Option<Opened>, Error> {
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        let shared = Arc::clone(&peer.shared);
+        let policy = shared.policy(claim.peer_type);
+        let attempt = Attempt {
+            global_seq: claim.global_seq,
+            connect_seq: claim.connect_seq,
+            resetcheck: policy.resetcheck,
+            peer_first: shared.goes_first(&claim.peer_addr),
+        };
+        let home = session.and_then(|session| session.slot.get().copied());
+        let existing = home.and_then(|home| match self.entries.get(home) {
+            Some(Entry::Peer(old)) => Some(old.existing(old.connection.as_ref()?)),
+            _ => None,
+        });
+        let decision = arbitrate(existing.as_ref(), &attempt);
+        tracing::debug!(peer = %claim.peer_addr, ?existing, ?attempt, ?decision, "arbitrated");
+        let mut refusal = Refusal::new(
+            ReplyTag::ResetSession,
+            claim,
+            &shared.terms(claim.peer_type, policy),
+        );
+        match (decision, home) {
+            (Decision::Open, _) => return self.let_in(slot, claim),
+            (Decision::Supersede, Some(home)) => {
+                let text = "the peer has opened a new connection";
+                let error = Error::text(ErrorKind::Disconnected, text);
+                self.end(center, home, error);
+                return self.let_in(slot, claim);
+            }
+            (
+                Decision::Replace {
+                    global_seq,
+                    peer_reset,
+                    reset,
+                },
+                Some(home),
+            ) => {
+                refusal.tag = ReplyTag::RetryGlobal;
+                refusal.global_seq = global_seq;
+                self.replace(center, slot, home, (peer_reset, reset))?;
+                return self.answer(home, Verdict::Refuse(refusal));
+            }
+            (Decision::RetryGlobal(global_seq), _) => {
+                refusal.tag = ReplyTag::RetryGlobal;
+                refusal.global_seq = global_seq;
+            }
+            (Decision::RetrySession(connect_seq), _) => {
+                refusal.tag = ReplyTag::RetrySession;
+                refusal.connect_seq = connect_seq;
+            }
+            (Decision::Wait, _) => {
+                refusal.tag = ReplyTag::Wait;
+                // So that the own attempt goes on, whatever becomes of this one.
+                if let Some(session) = session {
+                    Connection(Arc::clone(session)).send_keepalive();
+                }
+            }
+            _ => refusal.tag = ReplyTag::ResetSession,
+        }
+        self.answer(slot, Verdict::Refuse(refusal))
+    }
+
+    /// The session at `home` takes over the link at `slot` (msgr1 §12).
+    fn replace(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        home: Token,
+        (peer_reset, reset): (bool, bool),
+    ) -> Result<(), Error> {
+        let Some(link) = self.take_link(center, slot) else {
+            return Ok(());
+        };
+        let Some(old) = self.peer(home) else {
+            link.close();
+            return Ok(());
+        };
+        old.hang_up(center);
+        if let Some(connection) = &old.connection {
+            connection.0.wake();
+        }
+        old.peer_reset |= peer_reset;
+        if reset {
+            old.reset_session();
+        }
+        old.replacing = true;
+        let numbers = old.numbers;
+        self.give_link(center, home, link)?;
+        *self
+            .peer(home)
+            .map(Peer::numbers_mut)
+            .unwrap_or(&mut Numbers::default()) = numbers;
+        Ok(())
+    }
+
+    /// Takes a link out of its entry, which is forgotten.
+    fn take_link(&mut self, center: &mut EventCenter<Cmd>, slot: Token) -> Option<Link> {
+        let link = self.peer(slot)?.link.take()?;
+        deregister(center, link.token);
+        self.remove(center, slot);
+        Some(link)
+    }
+
+    /// Puts a link into an entry, with a new deadline for its handshake.
+    fn give_link(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        mut link: Link,
+    ) -> Result<(), Error> {
+        let system = |e: io::Error| Error::io(ErrorKind::System, e);
+        let source = link.source.clone();
+        link.token = center
+            .register(source, Interest::BOTH, slot.to_u64())
+            .map_err(system)?;
+        let Some(peer) = self.peer(slot) else {
+            return Ok(());
+        };
+        peer.link = Some(link);
+        let deadline = center.now() + peer.shared.config.ready_timeout;
+        peer.timer = Some(center.set_timer(deadline, slot.to_u64()));
+        Ok(())
+    }
+
+    /// Opens the session of a peer: the one that its link belongs to, or a new one.
+    fn let_in(&mut self, slot: Token, claim: &Claim) -> Result<Option<Opened>, Error> {
+        let me = self.me.clone();
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        let shared = Arc::clone(&peer.shared);
+        let policy = shared.policy(claim.peer_type);
+        if peer.connection.is_none() {
+            let who = (claim.peer_type, claim.peer_addr);
+            let session = Session::new(&shared, who, policy.clone(), me, false);
+            let fresh = session.slot.set(slot).is_ok();
+            debug_assert!(fresh, "the session is new");
+            if !policy.is_anonymous() && !shared.register(&session) {
+                let text = "another connection of the same peer was quicker";
+                return Err(Error::text(ErrorKind::Disconnected, text));
+            }
+            if let Some(place) = peer.link.as_mut().and_then(|link| link.place.take()) {
+                session.place.get_or_init(|| place);
+            }
+            peer.addr = claim.peer_addr;
+            peer.connection = Some(Connection(session));
+        }
+        let reset = peer.peer_reset;
+        let numbers = peer.numbers_mut();
+        if reset {
+            numbers.in_seq = 0;
+        }
+        numbers.connect_seq = claim.connect_seq.wrapping_add(1);
+        numbers.peer_global_seq = claim.global_seq;
+        let verdict = Verdict::Open {
+            features: policy.features_supported,
+            global_seq: shared.next_global_seq(0),
+            lossy: policy.lossy,
+            in_seq: numbers.in_seq,
+            reset,
+            protocol_version: claim.protocol_version,
+        };
+        self.answer(slot, verdict)
+    }
+
+    fn answer(&mut self, slot: Token, verdict: Verdict) -> Result<Option<Opened>, Error> {
+        match self.peer(slot).and_then(|peer| peer.link.as_mut()) {
+            Some(link) => link.answer(verdict),
+            None => Ok(None),
+        }
     }
 
     /// The handshake is done.
@@ -747,11 +994,6 @@ impl WorkerState {
         let (Some(link), Some(connection)) = (&mut peer.link, peer.connection.clone()) else {
             return Ok(());
         };
-        if !opened.lossy {
-            let text = "the peer keeps a lossless session, which this version cannot; \
-                        give it a lossy policy for this side's type";
-            return Err(Error::text(ErrorKind::Incompatible, text));
-        }
         if !link.open(&connection, opened) {
             self.remove(center, slot);
             return Ok(());
@@ -760,6 +1002,7 @@ impl WorkerState {
             center.cancel_timer(timer);
         }
         peer.backoff = Duration::ZERO;
+        (peer.was_ready, peer.replacing, peer.peer_reset) = (true, false, false);
         let shared = Arc::clone(&peer.shared);
         tracing::debug!(peer = ?connection, ?ready, "ready");
         shared.ready(&connection, ready)?;
@@ -850,17 +1093,64 @@ impl WorkerState {
         }
     }
 
-    /// An error of a link; its policy decides what follows (session §9).
+    /// An error of a link; its policy decides what follows (msgr1 §19, session §9).
     fn fault(&mut self, center: &mut EventCenter<Cmd>, slot: Token, error: Error) {
         let Some(peer) = self.peer(slot) else { return };
         peer.shared.stats.faults.fetch_add(1, Ordering::Relaxed);
-        let connecting = peer.link.as_ref().is_some_and(Link::is_connecting);
-        if connecting && peer.connection.as_ref().is_some_and(|c| !c.is_closed()) {
+        let state = peer.link.as_ref().map(Link::state);
+        let session = match &peer.connection {
+            Some(connection) if !connection.is_closed() => Arc::clone(&connection.0),
+            _ => return self.end(center, slot, error),
+        };
+        if peer.link.as_ref().is_some_and(Link::is_connecting) {
             return self.connect_failed(center, slot, error);
         }
+        if session.is_lossy() {
+            return self.end(center, slot, error);
+        }
+        let error = error.at(peer.addr, state);
+        tracing::debug!(%error, "fault");
+        if state.is_some_and(|state| state < State::StartAccept) {
+            peer.shared.queue_event(
+                &Connection(Arc::clone(&session)),
+                ConnectionEvent::Refused(error),
+            );
+        }
+        peer.hang_up(center);
+        (peer.replacing, peer.peer_reset) = (false, false);
+        let told_to_wait = state == Some(State::Wait);
+        if (session.policy.server || session.policy.standby && !told_to_wait) && session.stand_by()
+        {
+            return;
+        }
+        if state.is_some_and(|state| state < State::StartAccept) || told_to_wait {
+            let max = peer.shared.config.max_backoff;
+            self.back_off(center, slot, told_to_wait.then_some(max));
+        } else {
+            peer.numbers.connect_seq = peer.numbers.connect_seq.wrapping_add(1);
+            peer.backoff = Duration::ZERO;
+            self.connect(center, slot);
+        }
+    }
+
+    /// Ends what is at a slot, and tells whom it concerns.
+    fn end(&mut self, center: &mut EventCenter<Cmd>, slot: Token, error: Error) {
+        let Some(peer) = self.peer(slot) else { return };
         let error = error.at(peer.addr, peer.link.as_ref().map(Link::state));
         peer.report_end(&error);
         self.remove(center, slot);
+    }
+
+    /// Connects later: a little later than the last time, or after the time given.
+    fn back_off(&mut self, center: &mut EventCenter<Cmd>, slot: Token, after: Option<Duration>) {
+        let Some(peer) = self.peer(slot) else { return };
+        let config = &peer.shared.config;
+        peer.backoff = match after {
+            Some(after) => after,
+            None if peer.backoff.is_zero() => config.initial_backoff,
+            None => (peer.backoff * 2).min(config.max_backoff),
+        };
+        peer.timer = Some(center.set_timer(center.now() + peer.backoff, slot.to_u64()));
     }
 
     /// Ends everything of one messenger (session §2).
@@ -893,6 +1183,10 @@ impl Peer {
     fn new(shared: &Arc<Shared>, addr: EntityAddr, connection: Option<Connection>) -> Self {
         let shared = Arc::clone(shared);
         Self {
+            numbers: Numbers::default(),
+            was_ready: false,
+            replacing: false,
+            peer_reset: false,
             shared,
             addr,
             connection,
@@ -920,21 +1214,60 @@ impl Peer {
             connection.0.drop_link();
         }
         if let Some(link) = self.link.take() {
+            self.numbers = link.numbers;
             deregister(center, link.token);
             link.close();
         }
     }
 
-    fn reset_by_peer(&self) {
-        if let Some(connection) = &self.connection {
-            let unsent = connection.0.discard();
-            self.shared
-                .queue_event(connection, ConnectionEvent::RemoteReset { unsent });
+    /// The numbers, wherever they are.
+    fn numbers_mut(&mut self) -> &mut Numbers {
+        match &mut self.link {
+            Some(link) => &mut link.numbers,
+            None => &mut self.numbers,
+        }
+    }
+
+    /// The session starts over (msgr1 §17): what was on its way is void, and the owner is told.
+    fn reset_session(&mut self) {
+        let Some(connection) = self.connection.clone() else {
+            return;
+        };
+        *self.numbers_mut() = Numbers::default();
+        // A random start, as signed sessions have it, so that old messages do not fit anywhere.
+        let signed = features::has(connection.0.features(), features::MSG_AUTH);
+        let random = self.shared.env.random() & 0x7fff_ffff;
+        let unsent = connection.0.reset(if signed { random } else { 0 });
+        self.shared
+            .queue_event(&connection, ConnectionEvent::RemoteReset { unsent });
+    }
+
+    /// The session as the rules see it, for an attempt of the peer.
+    fn existing(&self, connection: &Connection) -> Existing {
+        let numbers = self.link.as_ref().map_or(self.numbers, |link| link.numbers);
+        let stage = match &self.link {
+            _ if self.replacing => Stage::Replacing,
+            Some(link) if link.is_open() => Stage::Open,
+            None if self.timer.is_none() => Stage::Standby,
+            _ => Stage::Attempting,
+        };
+        Existing {
+            stage,
+            lossy: connection.0.is_lossy(),
+            server: connection.0.policy.server,
+            connect_seq: numbers.connect_seq,
+            peer_global_seq: numbers.peer_global_seq,
         }
     }
 
     fn report_end(&self, error: &Error) {
+        let accepting = self.link.as_ref().is_some_and(Link::is_accepting);
         match &self.connection {
+            Some(connection) if accepting && !self.was_ready => {
+                connection.0.close();
+                self.shared.forget(&connection.0);
+                self.shared.accept_failed(error);
+            }
             Some(connection) => self.report_reset(connection, error.clone()),
             None => self.shared.accept_failed(error),
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use event_driver::sock::Space;
-use event_driver::{Interest, Token};
+use event_driver::{Interest, Source, Token};
 
 use super::Connection;
 use super::staging::{Staging, Tail};
@@ -22,7 +22,7 @@ use crate::net::{ReadHalf, Stream, WriteHalf};
 use crate::processor::AcceptSlot;
 use crate::proto::v1::{
     Acceptor, AcceptorEvent, AcceptorParams, Claim, Connector, ConnectorEvent, Decoder, Encoder,
-    Opened, State, Verdict, vet,
+    Opened, State, Verdict,
 };
 use crate::proto::{Decoded, Gate, Incoming, Toll};
 use crate::stats::Counters;
@@ -37,6 +37,8 @@ const RECEIVE_BUDGET: usize = 1 << 20;
 pub(crate) struct Link {
     /// The registration with the event center.
     pub(crate) token: Token,
+    /// What is registered.
+    pub(crate) source: Source,
     shared: Arc<Shared>,
     reader: Box<dyn ReadHalf>,
     /// Until the handshake is done; then the session has it.
@@ -46,7 +48,9 @@ pub(crate) struct Link {
     /// Input that is not a complete thing yet.
     tail: Tail,
     phase: Phase,
-    in_seq: u64,
+    pub(crate) numbers: Numbers,
+    /// The number up to which the peer was told that its messages have arrived.
+    told: u64,
     tolls: Tolls,
     /// When the message that is being read has to be complete.
     deadline: Option<Instant>,
@@ -54,10 +58,21 @@ pub(crate) struct Link {
     pub(crate) place: Option<AcceptSlot>,
 }
 
+/// What a session remembers of its links (msgr1 §8). While there is a link it has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Numbers {
+    /// The incarnation of the session.
+    pub(crate) connect_seq: u32,
+    /// The number of the peer's last attempt that was let in.
+    pub(crate) peer_global_seq: u32,
+    /// The number of the last message that was received.
+    pub(crate) in_seq: u64,
+}
+
 enum Phase {
     Connecting,
     Connector(Box<Connector>),
-    Acceptor(Box<Acceptor>, Option<Claim>),
+    Acceptor(Box<Acceptor>),
     Open(Box<Decoder>),
 }
 
@@ -65,8 +80,10 @@ enum Phase {
 pub(crate) enum Outcome {
     /// The connecting side's handshake is done.
     Connected(Opened),
-    /// The accepting side's handshake is done, with whom.
-    Accepted(Claim, Opened),
+    /// A peer wants in: [`Link::answer`] it.
+    Claim(Claim),
+    /// The accepting side's handshake is done.
+    Accepted(Opened),
     /// The peer lost its session: what is queued for it is void.
     ResetSession,
     /// The socket has no more to give, and is re-armed.
@@ -89,8 +106,15 @@ pub(crate) struct Cx<'a> {
 }
 
 impl Link {
-    pub(crate) fn connecting(shared: &Arc<Shared>, stream: Stream, token: Token) -> Self {
-        Self::new(shared, stream, token, Phase::Connecting, None)
+    pub(crate) fn connecting(
+        shared: &Arc<Shared>,
+        stream: Stream,
+        token: Token,
+        numbers: Numbers,
+    ) -> Self {
+        let mut link = Self::new(shared, stream, token, Phase::Connecting, None);
+        link.numbers = numbers;
+        link
     }
 
     pub(crate) fn accepted(
@@ -105,7 +129,7 @@ impl Link {
             shared,
             stream,
             token,
-            Phase::Acceptor(acceptor, None),
+            Phase::Acceptor(acceptor),
             Some(place),
         )
     }
@@ -119,13 +143,15 @@ impl Link {
     ) -> Self {
         Self {
             token,
+            source: stream.source,
             shared: Arc::clone(shared),
             reader: stream.reader,
             writer: Some(stream.writer),
             unsent: BytesMut::new(),
             tail: Tail::default(),
             phase,
-            in_seq: 0,
+            numbers: Numbers::default(),
+            told: 0,
             tolls: Tolls::default(),
             deadline: None,
             place,
@@ -137,7 +163,7 @@ impl Link {
         match &self.phase {
             Phase::Connecting => State::StartConnect,
             Phase::Connector(connector) => connector.state(),
-            Phase::Acceptor(acceptor, _) => acceptor.state(),
+            Phase::Acceptor(acceptor) => acceptor.state(),
             Phase::Open(decoder) => decoder.state(),
         }
     }
@@ -145,6 +171,10 @@ impl Link {
     /// Whether the transport is still connecting, so that a failure says nothing of the peer.
     pub(crate) fn is_connecting(&self) -> bool {
         matches!(self.phase, Phase::Connecting)
+    }
+
+    pub(crate) fn is_accepting(&self) -> bool {
+        matches!(self.phase, Phase::Acceptor(_))
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -165,7 +195,7 @@ impl Link {
 
     /// The accepting side speaks first.
     pub(crate) fn greet(&mut self) -> Result<(), Error> {
-        let Phase::Acceptor(acceptor, _) = &mut self.phase else {
+        let Phase::Acceptor(acceptor) = &mut self.phase else {
             return Ok(());
         };
         acceptor.start(&mut self.unsent);
@@ -199,7 +229,7 @@ impl Link {
         {
             return Ok(false);
         }
-        let params = self.shared.connector_params(&connection.0);
+        let params = self.shared.connector_params(&connection.0, &self.numbers);
         let mut connector = Box::new(Connector::new(params));
         connector.start(&mut self.unsent);
         self.phase = Phase::Connector(connector);
@@ -232,7 +262,20 @@ impl Link {
         let outcome = self.receive_into(&mut buf, cx, connection, hup);
         cx.staging.end(buf, &mut self.tail);
         self.watch_message(cx.center.now());
+        self.acknowledge(connection);
         outcome
+    }
+
+    /// Has one acknowledgement sent for all that has arrived, with what is sent at the end of the
+    /// turn anyway.
+    fn acknowledge(&mut self, connection: Option<&Connection>) {
+        let Some(connection) = connection else { return };
+        if self.told < self.numbers.in_seq && self.is_open() {
+            self.told = self.numbers.in_seq;
+            if !connection.0.is_lossy() {
+                connection.0.acknowledge(self.told);
+            }
+        }
     }
 
     /// Notes when a message that has begun must have ended.
@@ -359,7 +402,8 @@ impl Link {
                     let global_seq = self.shared.next_global_seq(peer_global_seq);
                     connector.handle_retry(global_seq, &mut self.unsent);
                 }
-                ConnectorEvent::RetrySession { .. } => {
+                ConnectorEvent::RetrySession { connect_seq } => {
+                    self.numbers.connect_seq = connect_seq;
                     connector.handle_retry(connector.global_seq(), &mut self.unsent);
                 }
                 ConnectorEvent::ResetSession => {
@@ -381,29 +425,29 @@ impl Link {
         buf: &mut BytesMut,
         cx: &mut Cx<'_>,
     ) -> Result<Option<Outcome>, Error> {
-        let Phase::Acceptor(acceptor, claimed) = &mut self.phase else {
+        let Phase::Acceptor(acceptor) = &mut self.phase else {
             return Ok(None);
         };
-        let out = &mut self.unsent;
-        while let Some(event) = acceptor.handle_input(buf).map_err(Error::proto)? {
-            let mut event = Some(event);
-            while let Some(happened) = event.take() {
-                match happened {
-                    AcceptorEvent::Claim(claim) => {
-                        let verdict = self.shared.judge(&claim);
-                        *claimed = Some(claim);
-                        event = acceptor
-                            .handle_verdict(verdict, out)
-                            .map_err(Error::proto)?;
-                    }
-                    AcceptorEvent::Ready(opened) => {
-                        let claim = claimed.take().ok_or_else(no_claim)?;
-                        return Ok(Some(Outcome::Accepted(claim, opened)));
-                    }
-                }
-            }
+        match acceptor.handle_input(buf).map_err(Error::proto)? {
+            Some(AcceptorEvent::Claim(claim)) => Ok(Some(Outcome::Claim(claim))),
+            Some(AcceptorEvent::Ready(opened)) => Ok(Some(Outcome::Accepted(opened))),
+            None => self.flush_handshake(cx),
         }
-        self.flush_handshake(cx)
+    }
+
+    /// Answers a [`Claim`](Outcome::Claim). With `Some` the session is open already.
+    pub(crate) fn answer(&mut self, verdict: Verdict) -> Result<Option<Opened>, Error> {
+        let Phase::Acceptor(acceptor) = &mut self.phase else {
+            return Ok(None);
+        };
+        let event = acceptor
+            .handle_verdict(verdict, &mut self.unsent)
+            .map_err(Error::proto)?;
+        self.write_handshake()?;
+        Ok(match event {
+            Some(AcceptorEvent::Ready(opened)) => Some(opened),
+            _ => None,
+        })
     }
 
     fn flush_handshake(&mut self, cx: &mut Cx<'_>) -> Result<Option<Outcome>, Error> {
@@ -424,7 +468,10 @@ impl Link {
         };
         let encoder = Encoder::new(opened.features, config.checksums);
         let unsent = std::mem::take(&mut self.unsent);
-        connection.0.open(opened.features, encoder, writer, &unsent)
+        self.numbers.connect_seq = opened.connect_seq;
+        self.numbers.peer_global_seq = opened.global_seq;
+        self.told = self.numbers.in_seq;
+        connection.0.open(opened, encoder, writer, &unsent)
     }
 
     fn handle_open(
@@ -466,11 +513,11 @@ impl Link {
                     received.messages += 1;
                     received.bytes += message.size();
                     let (held, in_dispatch) = self.tolls.take();
-                    if message.head().seq <= self.in_seq {
+                    if message.head().seq <= self.numbers.in_seq {
                         self.shared.stats.duplicates.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }
-                    self.in_seq = message.head().seq;
+                    self.numbers.in_seq = message.head().seq;
                     message.hold(held);
                     self.shared.deliver(connection, message, in_dispatch)?;
                     if connection.is_closed() {
@@ -479,8 +526,8 @@ impl Link {
                 }
                 Incoming::Keepalive2(stamp) => connection.answer_keepalive(stamp),
                 Incoming::Keepalive2Ack(stamp) => connection.0.keepalive_acked(stamp),
-                // Lossy connections keep nothing that could be acknowledged.
-                Incoming::Keepalive | Incoming::Ack(_) => {}
+                Incoming::Ack(seq) => connection.0.acked(seq),
+                Incoming::Keepalive => {}
                 Incoming::Close => {
                     let text = "the peer took leave (tag CLOSE)";
                     return Err(Error::text(ErrorKind::Disconnected, text));
@@ -497,28 +544,6 @@ impl Link {
             self.tolls.held[toll] = Some(permit);
         }
         mine
-    }
-}
-
-impl Shared {
-    /// Decides on a peer that wants in (msgr1 §7, §11): only what a lossy, unregistered policy
-    /// needs, so there is never an older session to consider.
-    fn judge(&self, claim: &Claim) -> Verdict {
-        let policy = self.policy(claim.peer_type);
-        match vet(claim, &self.terms(claim.peer_type, policy)) {
-            Ok(()) => Verdict::Open {
-                features: policy.features_supported,
-                global_seq: self.next_global_seq(0),
-                lossy: policy.lossy,
-                in_seq: 0,
-                reset: false,
-                protocol_version: claim.protocol_version,
-            },
-            Err(refusal) => {
-                tracing::debug!(peer = %claim.peer_addr, ?refusal, "refused");
-                Verdict::Refuse(refusal)
-            }
-        }
     }
 }
 
@@ -616,8 +641,4 @@ fn system(error: io::Error) -> Error {
 
 fn disconnected(error: io::Error) -> Error {
     Error::io(ErrorKind::Disconnected, error)
-}
-
-fn no_claim() -> Error {
-    Error::text(ErrorKind::System, "a handshake ended without a claim")
 }

@@ -15,7 +15,7 @@ use crate::messenger::ConnectionEvent;
 use crate::wire::{EntityAddr, EntityType};
 use crate::worker::Cmd;
 
-pub(crate) use link::{Cx, Link, Outcome};
+pub(crate) use link::{Cx, Link, Numbers, Outcome};
 use queue::Control;
 pub(crate) use session::{Flushed, Session};
 pub(crate) use staging::Staging;

@@ -18,6 +18,8 @@ const KEEPALIVE_ACKS_MAX: usize = 8;
 pub(super) enum Gate {
     /// There is no open link; what is queued waits for it.
     Down,
+    /// As `Down`, and nobody tries to connect: who queues something has to see to it.
+    Standby,
     /// Open, nothing to send.
     Idle,
     /// Somebody sends.
@@ -33,6 +35,8 @@ pub(super) enum Gate {
 pub(super) enum Control {
     Keepalive,
     KeepaliveAck(Timespec),
+    /// All messages up to this number have arrived.
+    Ack(u64),
 }
 
 #[derive(Debug)]
@@ -42,8 +46,12 @@ pub(super) struct SendQueue {
     lanes: Vec<(u16, VecDeque<Message>)>,
     /// An emptied lane's allocation, kept for the next message.
     spare: VecDeque<Message>,
+    /// Messages of an earlier link that the peer did not acknowledge, in their order. They go
+    /// first.
+    replay: VecDeque<Message>,
     keepalive: bool,
     acks: VecDeque<Timespec>,
+    ack: Option<u64>,
     bytes: u64,
     messages: usize,
     bytes_max: u64,
@@ -56,8 +64,10 @@ impl SendQueue {
             gate,
             lanes: Vec::new(),
             spare: VecDeque::new(),
+            replay: VecDeque::new(),
             keepalive: false,
             acks: VecDeque::new(),
+            ack: None,
             bytes: 0,
             messages: 0,
             bytes_max,
@@ -70,7 +80,37 @@ impl SendQueue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.messages == 0 && !self.keepalive && self.acks.is_empty()
+        let controls = self.keepalive || self.ack.is_some() || !self.acks.is_empty();
+        !controls && !self.has_messages()
+    }
+
+    pub(super) fn has_messages(&self) -> bool {
+        self.messages > 0 || !self.replay.is_empty()
+    }
+
+    pub(super) fn wants_keepalive(&self) -> bool {
+        self.keepalive
+    }
+
+    /// Puts messages of a broken link before all others, which may be left over from an earlier
+    /// one.
+    pub(super) fn requeue(&mut self, mut sent: VecDeque<Message>) {
+        sent.append(&mut self.replay);
+        self.replay = sent;
+        self.ack = None;
+    }
+
+    pub(super) fn replays(&self) -> usize {
+        self.replay.len()
+    }
+
+    /// Forgets the first replays, up to a number that the peer has. Returns how many these were.
+    pub(super) fn trim_replay(&mut self, acked: u64) -> u64 {
+        let known = self
+            .replay
+            .partition_point(|message| message.head().seq <= acked);
+        self.replay.drain(..known);
+        known as u64
     }
 
     /// Queues a message behind those of its priority.
@@ -98,6 +138,7 @@ impl SendQueue {
     pub(super) fn push_control(&mut self, control: Control) {
         match control {
             Control::Keepalive => self.keepalive = true,
+            Control::Ack(seq) => self.ack = Some(seq),
             Control::KeepaliveAck(stamp) => {
                 if self.acks.len() == KEEPALIVE_ACKS_MAX {
                     self.acks.pop_front();
@@ -111,11 +152,17 @@ impl SendQueue {
         if let Some(stamp) = self.acks.pop_front() {
             return Some(Control::KeepaliveAck(stamp));
         }
-        std::mem::take(&mut self.keepalive).then_some(Control::Keepalive)
+        if std::mem::take(&mut self.keepalive) {
+            return Some(Control::Keepalive);
+        }
+        self.ack.take().map(Control::Ack)
     }
 
-    /// The oldest message of the highest priority.
+    /// The next replay, or the oldest message of the highest priority.
     pub(super) fn pop(&mut self) -> Option<Message> {
+        if let Some(message) = self.replay.pop_front() {
+            return Some(message);
+        }
         let (_, lane) = self.lanes.first_mut()?;
         let message = lane.pop_front()?;
         if lane.is_empty() {
@@ -130,9 +177,14 @@ impl SendQueue {
     pub(super) fn clear(&mut self) -> Vec<Message> {
         self.keepalive = false;
         self.acks.clear();
+        self.ack = None;
         (self.bytes, self.messages) = (0, 0);
         let lanes = std::mem::take(&mut self.lanes);
-        lanes.into_iter().flat_map(|(_, lane)| lane).collect()
+        let lanes = lanes.into_iter().flat_map(|(_, lane)| lane);
+        std::mem::take(&mut self.replay)
+            .into_iter()
+            .chain(lanes)
+            .collect()
     }
 
     /// Forgets everything, and takes nothing any more.

@@ -3,6 +3,7 @@
 //! Two locks, never held while user code runs, and taken in this order: `tx` (the flusher's
 //! things), then `queue`. Receiving state is not here; it belongs to the session's home worker.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use crate::message::{Message, TxBatch, priority};
 use crate::messenger::{Policy, Shared};
 use crate::net::WriteHalf;
 use crate::processor::AcceptSlot;
-use crate::proto::v1::Encoder;
+use crate::proto::v1::{Encoder, Opened};
 use crate::wire::{EntityAddr, EntityType, Timespec};
 use crate::worker::{Cmd, WorkerHandle, put_off};
 
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) place: OnceLock<AcceptSlot>,
     queue: Mutex<SendQueue>,
     tx: Mutex<Tx>,
+    /// What the policy says, until the accepting side has said otherwise.
+    lossy: AtomicBool,
     connected: AtomicBool,
     /// The gate is closed; for whoever only wants to know.
     closed: AtomicBool,
@@ -56,9 +59,12 @@ pub(crate) struct Session {
 /// What only the one flusher uses, and the home worker when the link comes or goes.
 #[derive(Default)]
 struct Tx {
+    /// Number of the last message that was encoded.
     out_seq: u64,
     link: Option<TxLink>,
     batch: TxBatch,
+    /// Messages of this link that the peer has not acknowledged; always empty if lossy.
+    sent: VecDeque<Message>,
     /// Taken from the queue, to be encoded outside of its lock. Empty between flushes.
     taken: Vec<Message>,
 }
@@ -90,7 +96,9 @@ impl Session {
         let config = &shared.config;
         let gate = if loopback { Gate::Idle } else { Gate::Down };
         let queue = SendQueue::new(gate, config.send_queue_bytes, config.send_queue_messages);
+        let lossy = AtomicBool::new(policy.lossy);
         Arc::new(Self {
+            lossy,
             id: shared.next_session_id(),
             shared: Arc::clone(shared),
             peer_type,
@@ -129,6 +137,10 @@ impl Session {
         self.features.load(Ordering::Acquire)
     }
 
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.lossy.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.queue().messages()
     }
@@ -150,6 +162,11 @@ impl Session {
             queue.push_control(control);
             self.elect(queue);
         }
+    }
+
+    /// Has the peer told that all messages up to this number have arrived.
+    pub(crate) fn acknowledge(self: &Arc<Self>, seq: u64) {
+        self.send_control(Control::Ack(seq));
     }
 
     /// Fills the head in and computes checksums, on the caller's thread and outside of locks.
@@ -180,6 +197,11 @@ impl Session {
 
     /// If nobody sends, sees to it that somebody does.
     fn elect(self: &Arc<Self>, mut queue: MutexGuard<'_, SendQueue>) {
+        if queue.gate == Gate::Standby && !self.policy.server && queue.has_messages() {
+            queue.gate = Gate::Down;
+            drop(queue);
+            return self.home.post(Cmd::Connect(Arc::clone(self)));
+        }
         if queue.gate != Gate::Idle {
             return;
         }
@@ -244,26 +266,36 @@ impl Session {
             }
             tx.take(&mut queue, &self.shared);
             drop(queue);
-            tx.encode();
+            tx.encode(!self.is_lossy());
         }
     }
 
     /// The handshake is done: from now on what is queued goes out by `writer`, behind `unsent`.
-    /// The caller is the flusher then. False if the session was closed meanwhile.
+    /// What the peer says it has is not sent again (msgr1 §16). The caller is the flusher then.
+    /// False if the session was closed meanwhile.
     pub(crate) fn open(
         &self,
-        features: u64,
+        opened: &Opened,
         encoder: Encoder,
         writer: Box<dyn WriteHalf>,
         unsent: &[u8],
     ) -> bool {
         let mut tx = self.tx();
+        debug_assert!(tx.sent.is_empty(), "a fault has queued them again");
         tx.batch = TxBatch::default();
         tx.batch.copy(unsent);
         tx.link = Some(TxLink { encoder, writer });
         let mut queue = self.queue();
         if queue.gate == Gate::Closed {
             return false;
+        }
+        let features = opened.features;
+        self.lossy.store(opened.lossy, Ordering::Relaxed);
+        match opened.acked {
+            Some(acked) if queue.replays() == 0 => tx.out_seq = acked,
+            Some(acked) => tx.out_seq += queue.trim_replay(acked),
+            None if queue.replays() == 0 => tx.out_seq = 0,
+            None => {}
         }
         queue.gate = Gate::Flushing;
         self.features.store(features, Ordering::Release);
@@ -285,20 +317,61 @@ impl Session {
         Some(unsent.len())
     }
 
-    /// The peer has lost the session: drops what is queued, and says how many messages that were.
-    pub(crate) fn discard(&self) -> usize {
+    /// The session starts over: drops what is queued, and says how many messages that were
+    /// (msgr1 §17). Only while there is no open link.
+    pub(crate) fn reset(&self, out_seq: u64) -> usize {
+        let mut tx = self.tx();
+        let sent = std::mem::take(&mut tx.sent);
+        tx.out_seq = out_seq;
+        drop(tx);
         let unsent = self.queue().clear();
-        unsent.len()
+        unsent.len() + sent.len()
     }
 
-    /// Lets the link go. Only the home worker does this; it may have to wait for the end of a
-    /// flush by another thread, which is bounded and never blocks.
+    /// Lets the link go; what the peer has not acknowledged is queued again, in its order. Only the
+    /// home worker does this; it may have to wait for the end of a flush by another thread, which
+    /// is bounded and never blocks.
     pub(crate) fn drop_link(&self) {
         let mut tx = self.tx();
         if let Some(mut link) = tx.link.take() {
             link.writer.shutdown();
         }
         tx.batch = TxBatch::default();
+        let sent = std::mem::take(&mut tx.sent);
+        tx.out_seq -= sent.len() as u64;
+        self.connected.store(false, Ordering::Release);
+        let mut queue = self.queue();
+        if queue.gate != Gate::Closed {
+            queue.requeue(sent);
+            queue.gate = Gate::Down;
+        }
+    }
+
+    /// Without a link, and nobody connects: from now on a message that is queued has somebody do
+    /// it. False if one is queued already, and this side may connect.
+    pub(crate) fn stand_by(&self) -> bool {
+        let mut queue = self.queue();
+        let busy = queue.has_messages() || queue.wants_keepalive();
+        let may = queue.gate == Gate::Down && (self.policy.server || !busy);
+        if may {
+            queue.gate = Gate::Standby;
+        }
+        may
+    }
+
+    /// Somebody connects.
+    pub(crate) fn wake(&self) {
+        let mut queue = self.queue();
+        if queue.gate == Gate::Standby {
+            queue.gate = Gate::Down;
+        }
+    }
+
+    /// The peer has all messages up to this number.
+    pub(crate) fn acked(&self, seq: u64) {
+        let mut tx = self.tx();
+        let known = tx.sent.partition_point(|message| message.head().seq <= seq);
+        tx.sent.drain(..known);
     }
 
     /// The next message of the loop-back connection; opens the gate when there is none.
@@ -347,6 +420,7 @@ impl Tx {
             match control {
                 Control::Keepalive => link.encoder.keepalive(shared.stamp(), &mut self.batch),
                 Control::KeepaliveAck(stamp) => link.encoder.keepalive_ack(stamp, &mut self.batch),
+                Control::Ack(seq) => link.encoder.ack(seq, &mut self.batch),
             }
         }
         let mut bytes = 0;
@@ -357,10 +431,14 @@ impl Tx {
         }
     }
 
-    fn encode(&mut self) {
+    fn encode(&mut self, keep: bool) {
         let Some(link) = &self.link else { return };
-        for message in self.taken.drain(..) {
+        for mut message in self.taken.drain(..) {
             self.out_seq += 1;
+            if keep {
+                message.head_mut().seq = self.out_seq;
+                self.sent.push_back(message.share());
+            }
             link.encoder.message(message, self.out_seq, &mut self.batch);
         }
     }

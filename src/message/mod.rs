@@ -104,6 +104,18 @@ impl Message {
         }
     }
 
+    /// The same message, for keeping until the peer has acknowledged it. Shares the bytes, not the
+    /// throttles.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            head: self.head,
+            front: self.front.clone(),
+            middle: self.middle.clone(),
+            data: self.data.clone(),
+            permits: [None, None],
+        }
+    }
+
     pub(crate) fn hold(&mut self, permits: [Option<Permit>; 2]) {
         self.permits = permits;
     }

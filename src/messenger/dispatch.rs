@@ -91,7 +91,7 @@ pub enum ConnectionEvent {
         /// How many.
         unsent: usize,
     },
-    /// The transport could not connect; further attempts follow.
+    /// An attempt to connect has failed; further attempts follow.
     Refused(Error),
 }
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::Policy;
 use super::dispatch::{ConnectionEvent, DispatchQueue, Dispatcher, Handled, Item, Ready, guarded};
 use crate::config::Config;
-use crate::connection::{Connection, Session};
+use crate::connection::{Connection, Numbers, Session};
 use crate::error::{Error, ErrorKind};
 use crate::event::Env;
 use crate::message::{Message, Registry};
@@ -157,7 +157,7 @@ impl Shared {
 
     // Handshakes.
 
-    pub(crate) fn connector_params(&self, session: &Session) -> ConnectorParams {
+    pub(crate) fn connector_params(&self, session: &Session, numbers: &Numbers) -> ConnectorParams {
         let own = self.addrs().as_legacy_addr();
         let addr = EntityAddr {
             kind: AddrType::Legacy,
@@ -178,8 +178,8 @@ impl Shared {
             authorizer,
             lossy: session.policy.lossy,
             global_seq: self.next_global_seq(0),
-            connect_seq: 0,
-            in_seq: 0,
+            connect_seq: numbers.connect_seq,
+            in_seq: numbers.in_seq,
         }
     }
 
@@ -211,6 +211,24 @@ impl Shared {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The session that is registered under a peer's address.
+    pub(crate) fn lookup(&self, addr: &EntityAddr) -> Option<Arc<Session>> {
+        let known = self.sessions().get(&addr.cmp_key()).and_then(Weak::upgrade);
+        known.filter(|session| !session.is_closed())
+    }
+
+    /// Whether the peer's attempt survives a race of two: its legacy address sorts before the own
+    /// one (encoding §6.5, msgr1 §11).
+    pub(crate) fn goes_first(&self, peer: &EntityAddr) -> bool {
+        let own = self.addrs().as_legacy_addr();
+        *peer
+            < EntityAddr {
+                kind: AddrType::Legacy,
+                nonce: self.nonce,
+                ..own
+            }
+    }
+
     /// The session with a peer that there is, or a new one.
     pub(crate) fn session(
         &self,
@@ -225,6 +243,18 @@ impl Shared {
         let session = make();
         sessions.insert(addr.cmp_key(), Arc::downgrade(&session));
         session
+    }
+
+    /// Makes a session of a peer that connected known. False if there is another one.
+    pub(crate) fn register(&self, session: &Arc<Session>) -> bool {
+        let mut sessions = self.sessions();
+        let key = session.peer_addr.cmp_key();
+        let known = sessions.get(&key).and_then(Weak::upgrade);
+        let free = known.is_none_or(|known| known.is_closed());
+        if free {
+            sessions.insert(key, Arc::downgrade(session));
+        }
+        free
     }
 
     /// Takes a closed session out of the table.

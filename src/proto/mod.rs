@@ -5,11 +5,13 @@
 //! After the handshake a connection has a decoder, owned by whoever reads, and an encoder, owned by
 //! whoever writes.
 
+mod arbitrate;
 mod error;
 pub mod v1;
 
 use bytes::BytesMut;
 
+pub use arbitrate::{Attempt, Decision, Existing, Stage, arbitrate};
 pub use error::{Mismatch, Part, ProtoError};
 
 use crate::message::Message;

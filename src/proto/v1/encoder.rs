@@ -69,6 +69,13 @@ impl Encoder {
         }
     }
 
+    /// Appends the acknowledgement of all messages up to a number.
+    pub fn ack(&self, seq: u64, out: &mut TxBatch) {
+        let mut bytes = [tag::ACK; 9];
+        bytes[1..].copy_from_slice(&seq.to_le_bytes());
+        out.copy(&bytes);
+    }
+
     /// Appends a sign of life that asks for an answer, if the peer knows that form.
     pub fn keepalive(&self, stamp: Timespec, out: &mut TxBatch) {
         if self.keepalive2 {
