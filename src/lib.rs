@@ -117,8 +117,8 @@ pub mod throttle;
 pub mod wire;
 mod worker;
 
-pub use config::{Config, WORKERS_MAX};
-pub use connection::Connection;
+pub use config::{Config, Inject, WORKERS_MAX};
+pub use connection::{Connection, SendFuture};
 pub use error::{Error, ErrorKind, SendError};
 pub use event_driver::{DriverKind, Event, EventDriver, Interest, Readiness, Source, Token, Waker};
 pub use messenger::{Builder, ConnectionEvent, Dispatcher, Handled, Messenger, Policy, Ready};

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_driver::{Interest, Readiness, Token};
 
@@ -52,6 +52,8 @@ pub(crate) enum Cmd {
         toll: usize,
         permit: Permit,
     },
+    /// End every connection of this messenger, for this reason.
+    MarkAllDown(Arc<Shared>, Error),
     /// End everything that belongs to this messenger.
     Shutdown(Arc<Shared>, Arc<Latch>),
     Stop,
@@ -302,6 +304,8 @@ struct Peer {
     peer_reset: bool,
     /// Of the handshake while there is a link, of the next attempt while there is none.
     timer: Option<TimerId>,
+    /// When the timer of an open link fires.
+    wakes_at: Instant,
     backoff: Duration,
 }
 
@@ -381,12 +385,10 @@ impl Handler<Cmd> for WorkerState {
         let text = match &peer.link {
             None => return self.connect(center, slot),
             Some(link) if !link.is_open() => "the handshake did not end in time (ready_timeout)",
-            Some(link) => match link.deadline() {
-                Some(deadline) if deadline <= center.now() => {
-                    "a message did not arrive in time (message_timeout)"
-                }
-                // That was for an earlier message.
-                _ => return peer.watch(center, slot),
+            Some(link) => match link.overdue(center.now()) {
+                Some(text) => text,
+                // What it was set for has happened in time.
+                None => return peer.watch(center, slot),
             },
         };
         self.fault(center, slot, Error::text(ErrorKind::TimedOut, text));
@@ -413,6 +415,7 @@ impl Handler<Cmd> for WorkerState {
             } => {
                 self.granted(center, slot, (link, toll), permit);
             }
+            Cmd::MarkAllDown(shared, error) => self.mark_all_down(center, &shared, &error),
             Cmd::Shutdown(shared, latch) => {
                 self.shutdown(center, &shared);
                 latch.arrive();
@@ -676,6 +679,7 @@ impl WorkerState {
             }
             return Ok(());
         }
+        link.touch(center.now());
         match peer.connection.clone() {
             Some(connection) if connection.0.unblock() => self.send(center, slot, &connection.0),
             _ => Ok(()),
@@ -1001,6 +1005,7 @@ impl WorkerState {
         if let Some(timer) = peer.timer.take() {
             center.cancel_timer(timer);
         }
+        peer.watch(center, slot);
         peer.backoff = Duration::ZERO;
         (peer.was_ready, peer.replacing, peer.peer_reset) = (true, false, false);
         let shared = Arc::clone(&peer.shared);
@@ -1049,6 +1054,9 @@ impl WorkerState {
             return;
         };
         if link.granted(link_token, toll, permit) {
+            if let Some(connection) = self.peer(slot).and_then(|peer| peer.connection.as_ref()) {
+                connection.0.set_throttled(None);
+            }
             let result = self.receive(center, slot, false);
             self.settle(center, slot, result);
         }
@@ -1150,27 +1158,43 @@ impl WorkerState {
             None if peer.backoff.is_zero() => config.initial_backoff,
             None => (peer.backoff * 2).min(config.max_backoff),
         };
-        peer.timer = Some(center.set_timer(center.now() + peer.backoff, slot.to_u64()));
+        // Up to a quarter less, so that those who lost the same peer do not all come back at once.
+        let jitter = (peer.shared.env.random() >> 33) as u32 % 256;
+        let wait = peer.backoff - peer.backoff * jitter / 1024;
+        peer.timer = Some(center.set_timer(center.now() + wait, slot.to_u64()));
     }
 
-    /// Ends everything of one messenger (session §2).
-    fn shutdown(&mut self, center: &mut EventCenter<Cmd>, shared: &Arc<Shared>) {
-        let of_it = |entry: &Entry| match entry {
-            Entry::Processor(processor) => Arc::ptr_eq(&processor.shared, shared),
-            Entry::Peer(peer) => Arc::ptr_eq(&peer.shared, shared),
+    /// Ends every connection of one messenger, handshakes among them.
+    fn mark_all_down(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        shared: &Arc<Shared>,
+        error: &Error,
+    ) {
+        let of_it = |(slot, entry): (Token, &Entry)| match entry {
+            Entry::Peer(peer) if Arc::ptr_eq(&peer.shared, shared) => Some(slot),
+            _ => None,
         };
-        let slots: Vec<Token> = self
-            .entries
-            .iter()
-            .filter(|(_, e)| of_it(e))
-            .map(|(slot, _)| slot)
-            .collect();
+        let slots: Vec<Token> = self.entries.iter().filter_map(of_it).collect();
         for slot in slots {
             if let Some(peer) = self.peer(slot)
                 && let Some(connection) = peer.connection.clone()
             {
-                peer.report_reset(&connection, shut_down().at(peer.addr, None));
+                peer.report_reset(&connection, error.clone().at(peer.addr, None));
             }
+            self.remove(center, slot);
+        }
+    }
+
+    /// Ends everything of one messenger (session §2).
+    fn shutdown(&mut self, center: &mut EventCenter<Cmd>, shared: &Arc<Shared>) {
+        self.mark_all_down(center, shared, &shut_down());
+        let of_it = |(slot, entry): (Token, &Entry)| match entry {
+            Entry::Processor(processor) if Arc::ptr_eq(&processor.shared, shared) => Some(slot),
+            _ => None,
+        };
+        let slots: Vec<Token> = self.entries.iter().filter_map(of_it).collect();
+        for slot in slots {
             self.remove(center, slot);
         }
     }
@@ -1183,6 +1207,7 @@ impl Peer {
     fn new(shared: &Arc<Shared>, addr: EntityAddr, connection: Option<Connection>) -> Self {
         let shared = Arc::clone(shared);
         Self {
+            wakes_at: shared.env.now(),
             numbers: Numbers::default(),
             was_ready: false,
             replacing: false,
@@ -1196,13 +1221,20 @@ impl Peer {
         }
     }
 
-    /// Has the deadline of the message that is being read kept. The timer of an earlier one is let
-    /// run, so that a busy link does not set one for each message.
+    /// Has the deadlines of an open link kept. A timer that is set for an earlier one is let run,
+    /// so that a busy link does not set one for each message.
     fn watch(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
-        let deadline = self.link.as_ref().and_then(Link::deadline);
-        if let (Some(deadline), None) = (deadline, self.timer) {
-            self.timer = Some(center.set_timer(deadline, slot.to_u64()));
+        let Some(deadline) = self.link.as_ref().and_then(Link::deadline) else {
+            return;
+        };
+        if self.timer.is_some_and(|_| self.wakes_at <= deadline) {
+            return;
         }
+        if let Some(timer) = self.timer.take() {
+            center.cancel_timer(timer);
+        }
+        self.wakes_at = deadline;
+        self.timer = Some(center.set_timer(deadline, slot.to_u64()));
     }
 
     /// Lets go of the link and the timer.
@@ -1212,6 +1244,7 @@ impl Peer {
         }
         if let Some(connection) = &self.connection {
             connection.0.drop_link();
+            connection.0.set_throttled(None);
         }
         if let Some(link) = self.link.take() {
             self.numbers = link.numbers;

@@ -542,3 +542,109 @@ fn a_slow_dispatcher_bounds_the_loop_back_connection() {
         messenger.stats().dispatch_messages == 0 && own.queued() == 0
     });
 }
+
+/// Runs a future on this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    let start = std::time::Instant::now();
+    loop {
+        if let std::task::Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return done;
+        }
+        assert!(start.elapsed() < DEADLINE, "never woken");
+        std::thread::park_timeout(DEADLINE);
+    }
+}
+
+#[test]
+fn send_wait_waits_for_room() {
+    let server = server(true, |b| b);
+    let config = async_messenger::Config {
+        send_queue_messages: 4,
+        ..config()
+    };
+    let client = client(true, |b| b.config(config));
+    let connection = client.connect(&server);
+    for tid in 0..1000 {
+        let message = Message::new(42).with_tid(tid).with_data(vec![1; 10_000]);
+        block_on(connection.send_wait(message)).expect("queued in the end");
+    }
+    for tid in 0..1000 {
+        assert_eq!(client.inbox.message().1.tid(), tid);
+    }
+    connection.mark_down();
+    let late = block_on(connection.send_wait(Message::new(42)));
+    assert!(matches!(late, Err(SendError::Closed(_))));
+}
+
+#[test]
+fn anonymous_connections_are_apart() {
+    let server = server(true, |b| b);
+    let client = client(true, |b| b);
+    let shared = client.connect(&server);
+    let connect = || {
+        client
+            .messenger
+            .connect_anonymous(EntityType::OSD, &server.addrs)
+    };
+    let (a, b) = (connect().expect("one"), connect().expect("another"));
+    assert!(a != b && a != shared && b != shared);
+    assert_eq!(client.connect(&server), shared);
+    for connection in [&a, &b, &shared, &a] {
+        connection.send(Message::new(42)).expect("room");
+        assert_eq!(client.inbox.message().0, *connection);
+    }
+    a.mark_down();
+    assert!(a.is_closed() && !b.is_closed() && !shared.is_closed());
+}
+
+#[test]
+fn an_idle_connection_ends() {
+    let server = server(true, |b| b);
+    let config = async_messenger::Config {
+        connection_idle_timeout: std::time::Duration::from_millis(100),
+        ..config()
+    };
+    let client = client(true, |b| b.config(config));
+    let connection = client.connect(&server);
+    connection.send(Message::new(42)).expect("room");
+    let error = client.inbox.reset();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(
+        error.to_string().contains("connection_idle_timeout"),
+        "{error}"
+    );
+}
+
+#[test]
+fn marking_all_down_resets_every_connection_and_the_messenger_goes_on() {
+    let server = server(true, |b| b);
+    let clients: Vec<_> = (0..3).map(|_| client(true, |b| b)).collect();
+    for client in &clients {
+        client
+            .connect(&server)
+            .send(Message::new(42))
+            .expect("room");
+        client.inbox.message();
+    }
+    server.messenger.mark_down_all();
+    for client in &clients {
+        assert_eq!(server.inbox.reset().kind(), ErrorKind::MarkedDown);
+        assert_eq!(client.inbox.reset().kind(), ErrorKind::Disconnected);
+    }
+    clients[0]
+        .connect(&server)
+        .send(Message::new(42))
+        .expect("room");
+    clients[0].inbox.message();
+    clients[0].messenger.mark_down(&server.addrs);
+    assert_eq!(clients[0].inbox.reset().kind(), ErrorKind::MarkedDown);
+}

@@ -54,6 +54,8 @@ pub(crate) struct Link {
     tolls: Tolls,
     /// When the message that is being read has to be complete.
     deadline: Option<Instant>,
+    /// When the socket last had something to read, or room again.
+    active: Instant,
     /// Until there is a session to have it.
     pub(crate) place: Option<AcceptSlot>,
 }
@@ -154,6 +156,7 @@ impl Link {
             told: 0,
             tolls: Tolls::default(),
             deadline: None,
+            active: shared.env.now(),
             place,
         }
     }
@@ -258,6 +261,7 @@ impl Link {
         connection: Option<&Connection>,
         hup: bool,
     ) -> Result<Outcome, Error> {
+        self.active = cx.center.now();
         let mut buf = cx.staging.begin(&mut self.tail);
         let outcome = self.receive_into(&mut buf, cx, connection, hup);
         cx.staging.end(buf, &mut self.tail);
@@ -294,9 +298,31 @@ impl Link {
         }
     }
 
-    /// When the message that is being read has to be complete.
+    /// When an open link is to be looked at again: the message that is being read has to be
+    /// complete then, or the link has been idle for too long.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        [self.deadline, self.idle_at()].into_iter().flatten().min()
+    }
+
+    /// When the link will have been idle for too long; never, if that is switched off.
+    fn idle_at(&self) -> Option<Instant> {
+        let limit = self.shared.config.connection_idle_timeout;
+        (!limit.is_zero()).then(|| self.active.checked_add(limit))?
+    }
+
+    /// What is too late by now, if anything is.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<&'static str> {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return Some("a message did not arrive in time (message_timeout)");
+        }
+        // A parked link is not idle: this side does not read.
+        let idle = !self.is_parked() && self.idle_at().is_some_and(|at| at <= now);
+        idle.then_some("nothing was sent or received for too long (connection_idle_timeout)")
+    }
+
+    /// The socket had room again.
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.active = now;
     }
 
     fn receive_into(
@@ -503,6 +529,7 @@ impl Link {
                 Decoded::Throttled => {
                     cx.center.disarm(link, Interest::READ).map_err(system)?;
                     self.shared.stats.throttled.fetch_add(1, Ordering::Relaxed);
+                    connection.0.set_throttled(Some(cx.center.now()));
                     return Ok(Some(Outcome::Parked));
                 }
                 Decoded::Incoming(incoming) => incoming,
@@ -524,10 +551,13 @@ impl Link {
                         return Ok(Some(Outcome::Closed));
                     }
                 }
-                Incoming::Keepalive2(stamp) => connection.answer_keepalive(stamp),
+                Incoming::Keepalive2(stamp) => {
+                    connection.0.keepalive_came(stamp);
+                    connection.answer_keepalive(stamp);
+                }
                 Incoming::Keepalive2Ack(stamp) => connection.0.keepalive_acked(stamp),
                 Incoming::Ack(seq) => connection.0.acked(seq),
-                Incoming::Keepalive => {}
+                Incoming::Keepalive => connection.0.keepalive_came(self.shared.stamp()),
                 Incoming::Close => {
                     let text = "the peer took leave (tag CLOSE)";
                     return Err(Error::text(ErrorKind::Disconnected, text));

@@ -6,8 +6,10 @@ mod session;
 mod staging;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, SendError};
 use crate::message::Message;
@@ -59,6 +61,34 @@ impl Connection {
     #[must_use]
     pub fn last_keepalive_ack(&self) -> Option<SystemTime> {
         self.0.last_keepalive_ack()
+    }
+
+    /// Queues a message as soon as the send queue has room for it.
+    ///
+    /// The future runs on any executor; dropping it gives the message up. Futures that wait at the
+    /// same time are not served in a fixed order.
+    pub fn send_wait(&self, message: Message) -> SendFuture {
+        SendFuture {
+            connection: self.clone(),
+            message: Some(message),
+        }
+    }
+
+    /// When the last keepalive of the peer was sent, by the peer's clock; `None` before the first.
+    #[must_use]
+    pub fn last_keepalive(&self) -> Option<SystemTime> {
+        self.0.last_keepalive()
+    }
+
+    /// How long a full throttle has kept this connection from being read, if one does now.
+    #[must_use]
+    pub fn throttled_for(&self) -> Option<Duration> {
+        self.0.throttled_for()
+    }
+
+    /// Lets the connection end with its next error, whatever its policy says.
+    pub fn mark_disposable(&self) {
+        self.0.mark_disposable();
     }
 
     /// Ends the connection at once. What was not sent is dropped, and no event follows; the peer
@@ -128,6 +158,32 @@ impl Connection {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.0.id
+    }
+}
+
+/// A message on its way into a send queue; see [`Connection::send_wait`].
+#[must_use = "a future does nothing until it is polled"]
+#[derive(Debug)]
+pub struct SendFuture {
+    connection: Connection,
+    /// Until it is queued.
+    message: Option<Message>,
+}
+
+impl Future for SendFuture {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(message) = self.message.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        match self.connection.0.send_or_wait(message, cx.waker()) {
+            Err(SendError::Full(message)) => {
+                self.message = Some(message);
+                Poll::Pending
+            }
+            done => Poll::Ready(done),
+        }
     }
 }
 

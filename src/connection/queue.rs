@@ -5,6 +5,7 @@
 //! the one flusher until it says otherwise; everybody else just queues.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use crate::error::SendError;
 use crate::message::Message;
@@ -56,6 +57,8 @@ pub(super) struct SendQueue {
     messages: usize,
     bytes_max: u64,
     messages_max: usize,
+    /// Who waits for room. At most one for each future that was polled and not dropped.
+    waiting: Vec<Waker>,
 }
 
 impl SendQueue {
@@ -72,6 +75,7 @@ impl SendQueue {
             messages: 0,
             bytes_max,
             messages_max,
+            waiting: Vec::new(),
         }
     }
 
@@ -133,6 +137,18 @@ impl SendQueue {
         }
         self.lanes[at].1.push_back(message);
         Ok(())
+    }
+
+    /// Has a task told when there may be room.
+    pub(super) fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
+    /// Who is to be told, outside of the lock, that there may be room.
+    pub(super) fn take_waiting(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.waiting)
     }
 
     pub(super) fn push_control(&mut self, control: Control) {

@@ -8,7 +8,8 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime};
 
 use event_driver::Token;
 
@@ -53,7 +54,9 @@ pub(crate) struct Session {
     /// The gate is closed; for whoever only wants to know.
     closed: AtomicBool,
     features: AtomicU64,
+    last_keepalive: AtomicU64,
     last_keepalive_ack: AtomicU64,
+    throttled_since: AtomicU64,
 }
 
 /// What only the one flusher uses, and the home worker when the link comes or goes.
@@ -113,7 +116,9 @@ impl Session {
             connected: AtomicBool::new(loopback),
             closed: AtomicBool::new(false),
             features: AtomicU64::new(if loopback { u64::MAX } else { 0 }),
+            last_keepalive: AtomicU64::new(0),
             last_keepalive_ack: AtomicU64::new(0),
+            throttled_since: AtomicU64::new(0),
         })
     }
 
@@ -152,6 +157,26 @@ impl Session {
         }
         let mut queue = self.queue();
         queue.push(message)?;
+        self.elect(queue);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send); if the queue is full, has the task told when there may be room.
+    pub(super) fn send_or_wait(
+        self: &Arc<Self>,
+        mut message: Message,
+        waker: &Waker,
+    ) -> Result<(), SendError> {
+        if !self.prepare(&mut message) {
+            return Err(SendError::TooLarge(message));
+        }
+        let mut queue = self.queue();
+        if let Err(error) = queue.push(message) {
+            if matches!(error, SendError::Full(_)) {
+                queue.wait(waker);
+            }
+            return Err(error);
+        }
         self.elect(queue);
         Ok(())
     }
@@ -265,7 +290,9 @@ impl Session {
                 return Ok(Flushed::More);
             }
             tx.take(&mut queue, &self.shared);
+            let waiting = queue.take_waiting();
             drop(queue);
+            waiting.into_iter().for_each(Waker::wake);
             tx.encode(!self.is_lossy());
         }
     }
@@ -313,7 +340,9 @@ impl Session {
             return None;
         }
         let unsent = queue.close();
+        let waiting = queue.take_waiting();
         drop(queue);
+        waiting.into_iter().for_each(Waker::wake);
         Some(unsent.len())
     }
 
@@ -378,25 +407,63 @@ impl Session {
     pub(crate) fn pop_local(&self) -> Option<Message> {
         let mut queue = self.queue();
         let message = queue.pop();
+        for waker in queue.take_waiting() {
+            // Waking only marks a task as runnable; it does not run here.
+            waker.wake();
+        }
         if message.is_none() && queue.gate == Gate::Flushing {
             queue.gate = Gate::Idle;
         }
         message
     }
 
+    /// The session does not survive its next error any more.
+    pub(super) fn mark_disposable(&self) {
+        self.lossy.store(true, Ordering::Relaxed);
+    }
+
+    /// When the link was parked by a throttle, on the messenger's scale; 0 if it is not.
+    pub(crate) fn set_throttled(&self, since: Option<Instant>) {
+        let nanos = since.map_or(0, |at| self.shared.nanos(at).max(1));
+        self.throttled_since.store(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn throttled_for(&self) -> Option<Duration> {
+        let since = self.throttled_since.load(Ordering::Relaxed);
+        let now = self.shared.nanos(self.shared.env.now());
+        (since != 0).then(|| Duration::from_nanos(now.saturating_sub(since)))
+    }
+
+    /// A keepalive of the peer has arrived.
+    pub(crate) fn keepalive_came(&self, stamp: Timespec) {
+        self.last_keepalive.store(word(stamp), Ordering::Relaxed);
+    }
+
+    pub(super) fn last_keepalive(&self) -> Option<SystemTime> {
+        time(self.last_keepalive.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn keepalive_acked(&self, stamp: Timespec) {
-        let word = u64::from(stamp.secs) << 32 | u64::from(stamp.nanos);
-        self.last_keepalive_ack.store(word, Ordering::Relaxed);
+        self.last_keepalive_ack
+            .store(word(stamp), Ordering::Relaxed);
     }
 
     pub(crate) fn last_keepalive_ack(&self) -> Option<SystemTime> {
-        let word = self.last_keepalive_ack.load(Ordering::Relaxed);
-        let stamp = Timespec {
-            secs: (word >> 32) as u32,
-            nanos: word as u32,
-        };
-        (word != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from(stamp))
+        time(self.last_keepalive_ack.load(Ordering::Relaxed))
     }
+}
+
+/// A stamp in one atomic word; 0 is none.
+fn word(stamp: Timespec) -> u64 {
+    u64::from(stamp.secs) << 32 | u64::from(stamp.nanos)
+}
+
+fn time(word: u64) -> Option<SystemTime> {
+    let stamp = Timespec {
+        secs: (word >> 32) as u32,
+        nanos: word as u32,
+    };
+    (word != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from(stamp))
 }
 
 impl Tx {

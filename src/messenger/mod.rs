@@ -295,30 +295,70 @@ impl Messenger {
     /// If the messenger is not started, there is no `v1:` address, or the policy for this type of
     /// peer is that of a server.
     pub fn connect(&self, peer_type: EntityType, addrs: &AddrVec) -> Result<Connection, Error> {
-        if !matches!(self.life().phase, Phase::Started) {
-            return Err(Error::misuse("the messenger is not started"));
-        }
         if let Some(loopback) = self.shared.own(addrs) {
             return Ok(loopback);
+        }
+        let target = addrs.legacy_addr();
+        if let Some(session) = self.shared.lookup(&target) {
+            return Ok(Connection(session));
+        }
+        let target = self.target(peer_type, addrs)?;
+        let make = || self.new_session(peer_type, target);
+        Ok(Connection(self.shared.session(target, make)))
+    }
+
+    /// Whom to connect to, if that is possible now.
+    fn target(&self, peer_type: EntityType, addrs: &AddrVec) -> Result<EntityAddr, Error> {
+        if !matches!(self.life().phase, Phase::Started) {
+            return Err(Error::misuse("the messenger is not started"));
         }
         let target = addrs.legacy_addr();
         if target.is_blank_ip() || target.port() == 0 {
             let text = format!("cannot connect to {addrs}: there is no v1:IP:PORT address");
             return Err(Error::misuse(text));
         }
-        let policy = self.shared.policy(peer_type);
-        if policy.server {
+        if self.shared.policy(peer_type).server {
             let text = format!("the policy for {peer_type} is a server's: the peer must connect");
             return Err(Error::misuse(text));
         }
-        let session = self.shared.session(target, || {
-            let home = self.workers.least_loaded().clone();
-            let who = (peer_type, target);
-            let session = Session::new(&self.shared, who, policy.clone(), home, false);
-            session.home.post(Cmd::Connect(Arc::clone(&session)));
-            session
-        });
-        Ok(Connection(session))
+        Ok(target)
+    }
+
+    fn new_session(&self, peer_type: EntityType, target: EntityAddr) -> Arc<Session> {
+        let home = self.workers.least_loaded().clone();
+        let policy = self.shared.policy(peer_type).clone();
+        let session = Session::new(&self.shared, (peer_type, target), policy, home, false);
+        session.home.post(Cmd::Connect(Arc::clone(&session)));
+        session
+    }
+
+    /// A new connection to a peer, whether there is one or not, which nobody else gets from
+    /// [`connect`](Self::connect). For probes, and for peers that tell connections apart.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_anonymous(
+        &self,
+        peer_type: EntityType,
+        addrs: &AddrVec,
+    ) -> Result<Connection, Error> {
+        let target = self.target(peer_type, addrs)?;
+        Ok(Connection(self.new_session(peer_type, target)))
+    }
+
+    /// Ends the connection to these addresses, if there is one, with a
+    /// [`Reset`](ConnectionEvent::Reset) event.
+    pub fn mark_down(&self, addrs: &AddrVec) {
+        if let Some(session) = self.shared.lookup(&addrs.legacy_addr()) {
+            Connection(session).reset(marked_down());
+        }
+    }
+
+    /// Ends every connection with a [`Reset`](ConnectionEvent::Reset) event. The messenger goes on
+    /// listening.
+    pub fn mark_down_all(&self) {
+        let cmd = || Cmd::MarkAllDown(Arc::clone(&self.shared), marked_down());
+        self.workers.post_to_all(cmd);
     }
 
     /// The connection to this messenger itself: what is sent on it is dispatched here, without
@@ -420,6 +460,13 @@ impl fmt::Debug for Messenger {
             .field("addrs", &self.shared.addrs())
             .finish_non_exhaustive()
     }
+}
+
+fn marked_down() -> Error {
+    Error::text(
+        ErrorKind::MarkedDown,
+        "the messenger was told to mark it down",
+    )
 }
 
 /// The dispatch thread: messages and events, one at a time, until the queue is stopped.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::Policy;
 use super::dispatch::{ConnectionEvent, DispatchQueue, Dispatcher, Handled, Item, Ready, guarded};
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     session_id: AtomicU64,
     /// Counts attempts to connect, in both directions (msgr1 §8).
     global_seq: AtomicU32,
+    made: Instant,
     /// Between shutdown and the next start: what is still on its way to a worker is void.
     stopped: AtomicBool,
     pub(crate) accepted: AtomicUsize,
@@ -62,6 +63,7 @@ impl Deref for Shared {
 
 impl Shared {
     pub(crate) fn new(parts: SharedParts) -> Self {
+        let made = parts.env.now();
         let config = &parts.config;
         let bytes = Throttle::new("dispatch bytes", config.dispatch_throttle_bytes);
         let messages = Throttle::new("dispatch messages", config.dispatch_throttle_messages);
@@ -76,10 +78,16 @@ impl Shared {
             loopback: Mutex::default(),
             session_id: AtomicU64::new(1),
             global_seq: AtomicU32::new(0),
+            made,
             stopped: AtomicBool::new(false),
             accepted: AtomicUsize::new(0),
             stats: Counters::default(),
         }
+    }
+
+    /// Nanoseconds since the messenger was made, for atomics.
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.made).as_nanos() as u64
     }
 
     /// The calendar time, as it goes over the wire.

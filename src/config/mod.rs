@@ -6,6 +6,7 @@ use event_driver::DriverKind;
 use event_driver::sock::SocketOptions;
 
 use crate::proto::{Checksums, Limits};
+use crate::wire::EntityType;
 
 /// The most threads that one pool of workers may have.
 pub const WORKERS_MAX: usize = 24;
@@ -51,6 +52,33 @@ pub struct Config {
     /// The longest wait between attempts to connect (`ms_max_backoff`). Default 15 s.
     pub max_backoff: Duration,
 
+    /// How long an open connection may be silent before it ends as if its link was lost
+    /// (`ms_connection_idle_timeout`). Default 900 s.
+    pub connection_idle_timeout: Duration,
+
+    /// What a message below priority 64 costs at least in the dispatch queue, in bytes
+    /// (`ms_pq_min_cost`). Default 64 KiB.
+    pub pq_min_cost: u64,
+
+    /// What such a message costs at most, and how many tokens a priority saves at most, in bytes
+    /// (`ms_pq_max_tokens_per_priority`). Default 16 MiB.
+    pub pq_max_tokens_per_priority: u64,
+
+    /// A dispatcher that takes longer than this for one call is reported. Ceph has no such option.
+    /// Default 1 s.
+    pub dispatch_warn_after: Duration,
+
+    /// Whether a messenger without an ip learns it from what the first peer sees
+    /// (`ms_learn_addr_from_peer`). If not, from its own socket. Default true.
+    pub learn_addr_from_peer: bool,
+
+    /// Whether connections go out from the address given to `client_bind`
+    /// (`ms_bind_before_connect`). Default false.
+    pub bind_before_connect: bool,
+
+    /// Faults made on purpose, for tests. All off by default.
+    pub inject: Inject,
+
     /// Payload bytes on their way to a dispatcher, over all connections of the messenger
     /// (`ms_dispatch_throttle_bytes`). Default 100 MiB; 0 is unlimited.
     pub dispatch_throttle_bytes: u64,
@@ -91,6 +119,46 @@ pub struct Config {
     pub bind_retry_delay: Duration,
 }
 
+/// Faults made on purpose (`ms_inject_*`), for tests of what is above the messenger.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Inject {
+    /// One of so many socket operations ends its link; 0 is off (`ms_inject_socket_failures`).
+    pub socket_failures: u32,
+
+    /// How long to wait where a race is likely; 0 is off (`ms_inject_internal_delays`).
+    pub internal_delays: Duration,
+
+    /// Types of peers whose messages go through a delay line (`ms_inject_delay_type`).
+    pub delay_type: Vec<EntityType>,
+
+    /// The probability that a message waits on that line, 0 to 1 (`ms_inject_delay_probability`).
+    pub delay_probability: f64,
+
+    /// The longest wait on that line (`ms_inject_delay_max`). Default 1 s.
+    pub delay_max: Duration,
+
+    /// A turn of writing is skipped with probability (N − 1)/N; 0 and 1 are off
+    /// (`ms_inject_network_congestion`).
+    pub network_congestion: u32,
+
+    /// What the dice start from. Without one it is drawn, and logged if anything is on.
+    pub seed: Option<u64>,
+}
+
+impl Default for Inject {
+    fn default() -> Self {
+        Self {
+            socket_failures: 0,
+            internal_delays: Duration::ZERO,
+            delay_type: Vec::new(),
+            delay_probability: 0.0,
+            delay_max: Duration::from_secs(1),
+            network_congestion: 0,
+            seed: None,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -104,6 +172,13 @@ impl Default for Config {
             message_timeout: Duration::from_secs(30),
             initial_backoff: Duration::from_millis(200),
             max_backoff: Duration::from_secs(15),
+            connection_idle_timeout: Duration::from_secs(900),
+            pq_min_cost: 64 << 10,
+            pq_max_tokens_per_priority: 16 << 20,
+            dispatch_warn_after: Duration::from_secs(1),
+            learn_addr_from_peer: true,
+            bind_before_connect: false,
+            inject: Inject::default(),
             dispatch_throttle_bytes: 100 << 20,
             dispatch_throttle_messages: 1 << 16,
             send_queue_bytes: 256 << 20,
