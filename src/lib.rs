@@ -94,6 +94,7 @@
 //! | `poll` | on | the backend of every Unix |
 //! | `cli` | on | the program `msgr` and what only it depends on; a library user turns it off |
 //! | `kqueue-shim` | off | for tests: the kqueue backend on Linux |
+//! | `sim` | off | for tests: [`sim`], messengers on a simulated network, replayed from a seed |
 //!
 //! A backend is compiled where its target has it; at least one must be left. Which of them runs is
 //! said by [`Config::driver`](Config), and the best one is the default. To use the library alone:
@@ -112,12 +113,14 @@ pub mod messenger;
 pub mod net;
 mod processor;
 pub mod proto;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stats;
 pub mod throttle;
 pub mod wire;
 mod worker;
 
-pub use config::{Config, Inject, WORKERS_MAX};
+pub use config::{CEPH_CONF_MAX, Config, ConfigError, Inject, WORKERS_MAX};
 pub use connection::{Connection, SendFuture};
 pub use error::{Error, ErrorKind, SendError};
 pub use event_driver::{DriverKind, Event, EventDriver, Interest, Readiness, Source, Token, Waker};

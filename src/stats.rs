@@ -14,6 +14,7 @@ pub(crate) struct Counters {
     pub(crate) duplicates: AtomicU64,
     pub(crate) unhandled: AtomicU64,
     pub(crate) panics: AtomicU64,
+    pub(crate) slow_handlers: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
 }
@@ -41,6 +42,12 @@ pub struct Stats {
     pub unhandled: u64,
     /// Panics of dispatchers.
     pub panics: u64,
+    /// Calls on the dispatch thread, and passes of a worker over what it has received, in which
+    /// dispatchers took longer than `dispatch_warn_after`.
+    pub slow_handlers: u64,
+    /// Messages that were received, and dropped before their dispatch because their connection
+    /// ended or the peer had lost the session.
+    pub discarded: u64,
     /// Messages received over the network.
     pub received: u64,
     /// Their payload bytes.
@@ -68,6 +75,7 @@ impl Counters {
             duplicates: get(&self.duplicates),
             unhandled: get(&self.unhandled),
             panics: get(&self.panics),
+            slow_handlers: get(&self.slow_handlers),
             received: get(&self.received),
             received_bytes: get(&self.received_bytes),
             ..Stats::default()

@@ -136,7 +136,7 @@ impl Throttle {
         let max = self.max();
         let fits = |current: u64| {
             let after = current.checked_add(units)?;
-            (max == 0 || after <= max || (units >= max && current <= max)).then_some(after)
+            (max == 0 || after <= max || (units > max && current <= max)).then_some(after)
         };
         self.current.fetch_update(SeqCst, SeqCst, fits).is_ok()
     }

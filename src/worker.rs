@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Cx, Flushed, Link, Numbers, Outcome, Session, Staging};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Env, EventCenter, Handle, Handler, Slab, SubmitError, SystemEnv, TimerId};
-use crate::messenger::{ConnectionEvent, Latch, Ready, Shared};
+use crate::messenger::{ConnectionEvent, Latch, Pass, Ready, Shared};
 use crate::net::{Listener, Stack, TcpStack};
 use crate::processor::{ACCEPT_RETRY, AcceptEnd, Accepted, Processor};
 use crate::proto::v1::{AcceptorParams, Claim, Opened, Refusal, ReplyTag, State, Verdict, vet};
@@ -30,6 +30,8 @@ use crate::wire::{AddrType, EntityAddr, features};
 /// The longest wait of an idle worker. Nothing depends on it; it bounds what a lost wake-up of a
 /// faulty driver could cost.
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Failures of the driver in a row after which a worker gives up.
+const WAIT_FAILURES_MAX: u32 = 100;
 /// Messages that the loop-back connection delivers before others get their turn.
 const LOCAL_BUDGET: usize = 64;
 
@@ -81,12 +83,12 @@ impl WorkerHandle {
         match self.inbox.submit(cmd) {
             Ok(()) => {}
             // The pool has ended, and with it whatever the command was about.
-            Err(SubmitError::Closed(Cmd::Shutdown(_, latch))) => latch.arrive(),
+            Err(SubmitError::Closed(Cmd::Shutdown(shared, latch))) => let_go(&shared, &latch),
             Err(SubmitError::Closed(cmd)) => drop(cmd),
             Err(SubmitError::Full(cmd)) => {
                 tracing::error!("a command is lost: the worker's inbox is full");
-                if let Cmd::Shutdown(_, latch) = cmd {
-                    latch.arrive();
+                if let Cmd::Shutdown(shared, latch) = cmd {
+                    let_go(&shared, &latch);
                 }
             }
         }
@@ -154,24 +156,9 @@ impl Workers {
         stack: Arc<dyn Stack>,
         env: Arc<dyn Env>,
     ) -> Result<Arc<Self>, Error> {
-        config.validate().map_err(Error::misuse)?;
         let system = |e: io::Error| Error::io(ErrorKind::System, e);
-        let mut centers = Vec::new();
-        for _ in 0..config.workers {
-            let driver = stack.driver().map_err(system)?;
-            centers.push(EventCenter::new(driver, Arc::clone(&env)));
-        }
-        let driver = centers[0].driver_name();
-        let handles: Arc<[WorkerHandle]> = centers.iter().map(WorkerHandle::new).collect();
-        let workers = Self {
-            handles: Arc::clone(&handles),
-            threads: Mutex::default(),
-            stack: Arc::clone(&stack),
-            env,
-            driver,
-        };
-        for (i, center) in centers.into_iter().enumerate() {
-            let worker = Worker::new(center, i, &handles, &stack, config.receive_buffer);
+        let (workers, states) = Self::assemble(config, stack, env)?;
+        for (i, worker) in states.into_iter().enumerate() {
             let thread = std::thread::Builder::new()
                 .name(format!("msgr-worker-{i}"))
                 .spawn(move || worker.run())
@@ -179,6 +166,46 @@ impl Workers {
             workers.threads().push(thread);
         }
         Ok(Arc::new(workers))
+    }
+
+    /// A pool without threads: the caller runs the turns.
+    #[cfg(feature = "sim")]
+    pub(crate) fn stepped(
+        config: &Config,
+        stack: Arc<dyn Stack>,
+        env: Arc<dyn Env>,
+    ) -> Result<(Arc<Self>, Vec<Worker>), Error> {
+        let (workers, states) = Self::assemble(config, stack, env)?;
+        Ok((Arc::new(workers), states))
+    }
+
+    fn assemble(
+        config: &Config,
+        stack: Arc<dyn Stack>,
+        env: Arc<dyn Env>,
+    ) -> Result<(Self, Vec<Worker>), Error> {
+        config.validate().map_err(Error::misuse)?;
+        let mut centers = Vec::new();
+        for _ in 0..config.workers {
+            let driver = stack.driver();
+            let driver = driver.map_err(|e| Error::io(ErrorKind::System, e))?;
+            centers.push(EventCenter::new(driver, Arc::clone(&env)));
+        }
+        let driver = centers[0].driver_name();
+        let handles: Arc<[WorkerHandle]> = centers.iter().map(WorkerHandle::new).collect();
+        let states = centers
+            .into_iter()
+            .enumerate()
+            .map(|(i, center)| Worker::new(center, i, &handles, &stack, config.receive_buffer))
+            .collect();
+        let workers = Self {
+            handles,
+            threads: Mutex::default(),
+            stack,
+            env,
+            driver,
+        };
+        Ok((workers, states))
     }
 
     /// How many there are.
@@ -261,13 +288,21 @@ impl WorkerHandle {
     }
 }
 
+/// This worker has nothing of a messenger any more. The last one stops the dispatch queue: all
+/// events are in it now.
+fn let_go(shared: &Shared, latch: &Latch) {
+    if latch.arrive() {
+        shared.queue.stop();
+    }
+}
+
 fn least_loaded(handles: &[WorkerHandle]) -> &WorkerHandle {
     let load = |worker: &&WorkerHandle| worker.load.load(Ordering::Relaxed);
     handles.iter().min_by_key(load).unwrap_or(&handles[0])
 }
 
 /// One thread's loop: the event center, and what its events are about.
-struct Worker {
+pub(crate) struct Worker {
     center: EventCenter<Cmd>,
     state: WorkerState,
 }
@@ -330,16 +365,23 @@ impl Worker {
     }
 
     fn run(mut self) {
+        let mut failures = 0;
         while !self.state.stopping {
-            if let Err(error) = self.turn() {
-                // A driver that fails once may recover; one that fails for good would spin here.
-                tracing::error!(%error, driver = self.center.driver_name(), "wait failed");
-                std::thread::yield_now();
+            let Err(error) = self.turn() else {
+                failures = 0;
+                continue;
+            };
+            let driver = self.center.driver_name();
+            tracing::error!(%error, driver, failures, "wait failed");
+            failures += 1;
+            if failures == WAIT_FAILURES_MAX {
+                // It would spin for ever, and never hear that it is to stop.
+                break;
             }
         }
         for cmd in self.center.close() {
-            if let Cmd::Shutdown(_, latch) = cmd {
-                latch.arrive();
+            if let Cmd::Shutdown(shared, latch) = cmd {
+                let_go(&shared, &latch);
             }
         }
     }
@@ -348,7 +390,31 @@ impl Worker {
         TURN.with_borrow_mut(|(worker, _)| *worker = self.state.me.id);
         let turn = self.center.turn(Some(IDLE_WAIT_MAX), &mut self.state);
         TURN.with_borrow_mut(|(worker, _)| *worker = 0);
-        turn.map(drop)
+        if turn?.is_empty() {
+            // The one occasion that comes when every connection waits for a handler.
+            self.state.look_after_dispatch(self.center.now());
+        }
+        Ok(())
+    }
+}
+
+/// For whoever runs the turns of a pool without threads.
+#[cfg(feature = "sim")]
+impl Worker {
+    /// One turn; its driver must not wait.
+    pub(crate) fn step(&mut self) -> io::Result<()> {
+        self.turn()
+    }
+
+    /// How long a turn would wait if its driver had nothing to report; `None`: without limit.
+    pub(crate) fn idle(&mut self) -> Option<Duration> {
+        self.center.idle()
+    }
+
+    /// Sources, timers, and links or sessions that it has.
+    pub(crate) fn holds(&self) -> [usize; 3] {
+        let center = &self.center;
+        [center.sources(), center.timers(), self.state.entries.len()]
     }
 }
 
@@ -418,7 +484,7 @@ impl Handler<Cmd> for WorkerState {
             Cmd::MarkAllDown(shared, error) => self.mark_all_down(center, &shared, &error),
             Cmd::Shutdown(shared, latch) => {
                 self.shutdown(center, &shared);
-                latch.arrive();
+                let_go(&shared, &latch);
             }
             Cmd::Stop => self.stopping = true,
         }
@@ -430,11 +496,25 @@ impl Handler<Cmd> for WorkerState {
         for session in dirty.drain(..) {
             self.flush(center, &session);
         }
+        // What is dropped while sending may send in its turn; that waits for the next one.
+        TURN.with_borrow_mut(|(_, list)| std::mem::swap(list, &mut dirty));
+        for session in dirty.drain(..) {
+            self.me.post(Cmd::Flush(session));
+        }
         self.dirty = dirty;
     }
 }
 
 impl WorkerState {
+    fn look_after_dispatch(&self, now: Instant) {
+        for (_, entry) in self.entries.iter() {
+            match entry {
+                Entry::Processor(processor) => processor.shared.look_after_dispatch(now),
+                Entry::Peer(peer) => peer.shared.look_after_dispatch(now),
+            }
+        }
+    }
+
     fn peer(&mut self, slot: Token) -> Option<&mut Peer> {
         match self.entries.get_mut(slot) {
             Some(Entry::Peer(peer)) => Some(peer),
@@ -455,7 +535,12 @@ impl WorkerState {
         self.me.load.fetch_sub(1, Ordering::Relaxed);
         match entry {
             Entry::Processor(processor) => deregister(center, processor.token),
-            Entry::Peer(mut peer) => peer.hang_up(center),
+            Entry::Peer(mut peer) => {
+                peer.hang_up(center);
+                if let Some(connection) = peer.connection {
+                    connection.0.place().take();
+                }
+            }
         }
     }
 
@@ -954,7 +1039,7 @@ impl WorkerState {
                 return Err(Error::text(ErrorKind::Disconnected, text));
             }
             if let Some(place) = peer.link.as_mut().and_then(|link| link.place.take()) {
-                session.place.get_or_init(|| place);
+                *session.place() = Some(Arc::new(place));
             }
             peer.addr = claim.peer_addr;
             peer.connection = Some(Connection(session));
@@ -998,6 +1083,8 @@ impl WorkerState {
         let (Some(link), Some(connection)) = (&mut peer.link, peer.connection.clone()) else {
             return Ok(());
         };
+        #[cfg(feature = "sim")]
+        let opened = &crate::sim::plant::opened(opened, peer.replacing);
         if !link.open(&connection, opened) {
             self.remove(center, slot);
             return Ok(());
@@ -1067,6 +1154,7 @@ impl WorkerState {
     fn deliver_local(&mut self, session: Arc<Session>, mut permit: Option<Permit>) {
         let connection = Connection(session);
         let shared = &connection.0.shared;
+        let mut pass = Pass::new(&connection);
         for _ in 0..LOCAL_BUDGET {
             let permit = match permit.take() {
                 Some(permit) => permit,
@@ -1086,10 +1174,11 @@ impl WorkerState {
             let Some(message) = connection.0.pop_local() else {
                 return;
             };
-            if let Err(error) = shared.deliver(&connection, message, [Some(permit), None]) {
+            if let Err(error) = pass.deliver(message, [Some(permit), None]) {
                 tracing::error!(%error, "on the loop-back connection");
             }
         }
+        drop(pass);
         self.me.post(Cmd::Deliver(connection.0, None));
     }
 
@@ -1271,6 +1360,7 @@ impl Peer {
         let signed = features::has(connection.0.features(), features::MSG_AUTH);
         let random = self.shared.env.random() & 0x7fff_ffff;
         let unsent = connection.0.reset(if signed { random } else { 0 });
+        self.shared.queue.discard(&connection);
         self.shared
             .queue_event(&connection, ConnectionEvent::RemoteReset { unsent });
     }

@@ -17,7 +17,7 @@ use super::Connection;
 use super::staging::{Staging, Tail};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventCenter, Handle};
-use crate::messenger::Shared;
+use crate::messenger::{Pass, Shared};
 use crate::net::{ReadHalf, Stream, WriteHalf};
 use crate::processor::AcceptSlot;
 use crate::proto::v1::{
@@ -191,6 +191,8 @@ impl Link {
 
     /// Closes the socket, whoever holds its halves.
     pub(crate) fn close(mut self) {
+        #[cfg(feature = "sim")]
+        crate::sim::plant::broken(&mut self.tolls.held);
         if let Some(writer) = &mut self.writer {
             writer.shutdown();
         }
@@ -262,6 +264,7 @@ impl Link {
         hup: bool,
     ) -> Result<Outcome, Error> {
         self.active = cx.center.now();
+        self.shared.look_after_dispatch(self.active);
         let mut buf = cx.staging.begin(&mut self.tail);
         let outcome = self.receive_into(&mut buf, cx, connection, hup);
         cx.staging.end(buf, &mut self.tail);
@@ -515,6 +518,7 @@ impl Link {
             messages: 0,
             bytes: 0,
         };
+        let mut pass = Pass::new(connection);
         loop {
             let tolls = &mut self.tolls;
             let mut gate = TollGate {
@@ -546,7 +550,7 @@ impl Link {
                     }
                     self.numbers.in_seq = message.head().seq;
                     message.hold(held);
-                    self.shared.deliver(connection, message, in_dispatch)?;
+                    pass.deliver(message, in_dispatch)?;
                     if connection.is_closed() {
                         return Ok(Some(Outcome::Closed));
                     }

@@ -91,10 +91,11 @@ impl Connection {
         self.0.mark_disposable();
     }
 
-    /// Ends the connection at once. What was not sent is dropped, and no event follows; the peer
-    /// sees the end of the stream.
+    /// Ends the connection at once. What was not sent is dropped, as is what waits for the dispatch
+    /// thread, and no event follows; the peer sees the end of the stream.
     pub fn mark_down(&self) {
         if self.0.close().is_some() {
+            self.0.shared.queue.discard(self);
             self.0.shared.forget(&self.0);
             self.0.home.post(Cmd::MarkDown(Arc::clone(&self.0)));
         }
@@ -103,6 +104,7 @@ impl Connection {
     /// Ends the connection for a reason that the dispatchers learn.
     pub(crate) fn reset(&self, error: Error) {
         if let Some(unsent) = self.0.close() {
+            self.0.shared.queue.discard(self);
             self.0.shared.forget(&self.0);
             self.0
                 .shared
@@ -133,6 +135,13 @@ impl Connection {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.0.queued()
+    }
+
+    /// The number of messages that were written and that the peer has not acknowledged; those that
+    /// wait to be written again are among them. Always 0 if the connection is lossy.
+    #[must_use]
+    pub fn unacked(&self) -> usize {
+        self.0.unacked()
     }
 
     /// What the peer is.

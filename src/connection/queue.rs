@@ -14,6 +14,9 @@ use crate::wire::Timespec;
 /// The most answers to keepalives that wait. A peer that sends more without reading gets the newest.
 const KEEPALIVE_ACKS_MAX: usize = 8;
 
+/// An emptied lane with room for more messages than this gives its memory back.
+const SPARE_MAX: usize = 1024;
+
 /// Whether the connection can send, and who does it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Gate {
@@ -182,7 +185,10 @@ impl SendQueue {
         let (_, lane) = self.lanes.first_mut()?;
         let message = lane.pop_front()?;
         if lane.is_empty() {
-            self.spare = self.lanes.remove(0).1;
+            let empty = self.lanes.remove(0).1;
+            if empty.capacity() <= SPARE_MAX {
+                self.spare = empty;
+            }
         }
         self.messages -= 1;
         self.bytes -= message.size();

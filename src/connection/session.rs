@@ -43,9 +43,9 @@ pub(crate) struct Session {
     pub(crate) loopback: bool,
     /// Its entry in the home worker's table, once it is there.
     pub(crate) slot: OnceLock<Token>,
-    /// Of an accepted connection: it counts as one as long as anything, an event in the dispatch
-    /// queue for example, refers to it.
-    pub(crate) place: OnceLock<AcceptSlot>,
+    /// Of an accepted connection: it counts as one until the worker has let go of it and its last
+    /// event has been dispatched, however long somebody keeps a handle.
+    pub(crate) place: Mutex<Option<Arc<AcceptSlot>>>,
     queue: Mutex<SendQueue>,
     tx: Mutex<Tx>,
     /// What the policy says, until the accepting side has said otherwise.
@@ -110,7 +110,7 @@ impl Session {
             home,
             loopback,
             slot: OnceLock::new(),
-            place: OnceLock::new(),
+            place: Mutex::default(),
             queue: Mutex::new(queue),
             tx: Mutex::default(),
             connected: AtomicBool::new(loopback),
@@ -120,6 +120,10 @@ impl Session {
             last_keepalive_ack: AtomicU64::new(0),
             throttled_since: AtomicU64::new(0),
         })
+    }
+
+    pub(crate) fn place(&self) -> MutexGuard<'_, Option<Arc<AcceptSlot>>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queue(&self) -> MutexGuard<'_, SendQueue> {
@@ -148,6 +152,12 @@ impl Session {
 
     pub(crate) fn queued(&self) -> usize {
         self.queue().messages()
+    }
+
+    pub(super) fn unacked(&self) -> usize {
+        let tx = self.tx();
+        // Between the two there is no moment in which a message is in neither.
+        tx.sent.len() + self.queue().replays()
     }
 
     /// Takes a message for sending; see [`Connection::send`](super::Connection::send).
@@ -268,10 +278,21 @@ impl Session {
 
     /// Writes what is queued. Only for whoever holds the gate at `Flushing`.
     fn flush(&self, budget: usize) -> io::Result<Flushed> {
+        let mut waiting = Vec::new();
+        let flushed = self.flush_locked(budget, &mut waiting);
+        // No task is woken under a lock: what wakers do is not ours.
+        waiting.into_iter().for_each(Waker::wake);
+        flushed
+    }
+
+    fn flush_locked(&self, budget: usize, waiting: &mut Vec<Waker>) -> io::Result<Flushed> {
         let mut tx = self.tx();
         let mut written = 0;
         loop {
             while !tx.batch.is_empty() {
+                if written >= budget {
+                    return Ok(Flushed::More);
+                }
                 match tx.write() {
                     Ok(n) => written += n,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Full),
@@ -290,9 +311,8 @@ impl Session {
                 return Ok(Flushed::More);
             }
             tx.take(&mut queue, &self.shared);
-            let waiting = queue.take_waiting();
+            waiting.append(&mut queue.take_waiting());
             drop(queue);
-            waiting.into_iter().for_each(Waker::wake);
             tx.encode(!self.is_lossy());
         }
     }
@@ -333,8 +353,9 @@ impl Session {
     /// Ends sending for good and says how many messages were not sent. `None` if it was closed
     /// before.
     pub(crate) fn close(&self) -> Option<usize> {
-        self.connected.store(false, Ordering::Release);
         let mut queue = self.queue();
+        // Under the lock, or an `open` in between would have the last word.
+        self.connected.store(false, Ordering::Release);
         self.closed.store(true, Ordering::Release);
         if queue.gate == Gate::Closed {
             return None;
@@ -367,6 +388,8 @@ impl Session {
         }
         tx.batch = TxBatch::default();
         let sent = std::mem::take(&mut tx.sent);
+        #[cfg(feature = "sim")]
+        let sent = crate::sim::plant::replay(sent);
         tx.out_seq -= sent.len() as u64;
         self.connected.store(false, Ordering::Release);
         let mut queue = self.queue();
@@ -407,13 +430,12 @@ impl Session {
     pub(crate) fn pop_local(&self) -> Option<Message> {
         let mut queue = self.queue();
         let message = queue.pop();
-        for waker in queue.take_waiting() {
-            // Waking only marks a task as runnable; it does not run here.
-            waker.wake();
-        }
+        let waiting = queue.take_waiting();
         if message.is_none() && queue.gate == Gate::Flushing {
             queue.gate = Gate::Idle;
         }
+        drop(queue);
+        waiting.into_iter().for_each(Waker::wake);
         message
     }
 

@@ -271,6 +271,16 @@ impl<X> EventCenter<X> {
         Ok(turn)
     }
 
+    /// How long a turn would wait if its driver had nothing to report; `None`: without limit.
+    #[cfg(feature = "sim")]
+    pub(crate) fn idle(&mut self) -> Option<Duration> {
+        if self.inbox.is_empty() {
+            self.limit(None)
+        } else {
+            Some(Duration::ZERO)
+        }
+    }
+
     /// Ends the center and returns the external events that were not delivered.
     #[must_use]
     pub fn close(self) -> Vec<X> {

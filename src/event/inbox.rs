@@ -49,6 +49,12 @@ impl<X> Inbox<X> {
         mem::swap(&mut self.queue().events, out);
     }
 
+    /// Whether nothing is queued.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue().events.is_empty()
+    }
+
     /// Announces that the owner is about to wait. False: something is queued, do not wait.
     pub(super) fn park(&self) -> bool {
         self.parked.store(true, Ordering::SeqCst);

@@ -16,12 +16,13 @@
 //!
 //! | method | thread | promise |
 //! |---|---|---|
+//! | `fast_preprocess` | worker of the connection | every dispatcher sees every message, one connection's in the order of receiving, before it is dispatched |
 //! | `can_fast_dispatch` | worker | a function of the head alone; asked for each message |
 //! | `fast_dispatch` | worker of the connection | one connection: in order, one at a time. Several connections: at the same time |
 //! | `fast_event` | worker of the connection | before any message of the connection |
 //! | `accept_failed` | worker | a peer connected and did not get through the handshake |
-//! | `dispatch` | `ms_dispatch` | one call at a time for each messenger, in the order of arrival |
-//! | `event` | `ms_dispatch` | in one line with the messages: `Ready` before the first of its connection, `Reset` behind those that were received before it |
+//! | `dispatch` | `ms_dispatch` | one call at a time for each messenger; the messages of one connection and priority in the order of receiving |
+//! | `event` | `ms_dispatch` | those of a messenger in order, and before messages with a priority below 255 that wait. No message of a connection comes behind its `Reset`, and none of the old session behind a `RemoteReset` |
 //!
 //! No lock of the crate is held during any of these. They may send, connect, mark down and shut
 //! down; only [`Messenger::wait`](crate::Messenger::wait) is refused, as it would wait for itself.
@@ -30,7 +31,15 @@
 //! is for short work, such as a heartbeat or handing a message to a channel of one's own.
 //!
 //! A message that a fast dispatcher takes may overtake one of the same connection that waits in the
-//! dispatch queue. Between two messages of the same kind of dispatch the order is kept.
+//! dispatch queue. Between two messages of the same kind of dispatch and the same priority the
+//! order is kept. What the dispatch queue takes next is said in session §6 of
+//! [`wire`](super::wire).
+//!
+//! A handler that takes longer than [`Config::dispatch_warn_after`](crate::Config) is logged as a
+//! warning and counted by [`Stats::slow_handlers`](crate::Stats): each call on the dispatch thread,
+//! and on a worker all calls of one pass over what a connection has sent. One on the dispatch
+//! thread that does not return is reported by a worker as soon as something arrives at the
+//! messenger, or when the worker has been idle for half a minute.
 //!
 //! A panic in one of these is caught. The connection it was called for ends with
 //! [`ErrorKind::Panicked`](crate::ErrorKind::Panicked), unless it was an event, which has nothing
@@ -48,7 +57,9 @@
 //!
 //! A connection that has ended stays so: sending gives the message back, and a new one to the same
 //! peer is made by [`Messenger::connect`](crate::Messenger::connect). Messages that were received
-//! before the end and wait in the dispatch queue are still delivered.
+//! before the end and wait in the dispatch queue are dropped, as they are when the peer has lost
+//! the session; [`Stats::discarded`](crate::Stats) counts them. So whoever must know that a message
+//! was worked on waits for an answer before it ends the connection.
 //!
 //! # Who owns what
 //!
@@ -62,7 +73,7 @@
 //! | table of sessions by address | messenger | mutex; on connect and at the end of a connection, never per message |
 //! | own addresses | messenger | read-write lock; in handshakes |
 //! | throttles | whoever shares them | atomics; a mutex for those who wait |
-//! | dispatch queue | messenger | mutex and condition variable; emptied by a swap |
+//! | dispatch queue | messenger | mutex and condition variable; taken for each item, and for the end of a connection |
 //! | counters | messenger | relaxed atomics; single figures, no snapshot |
 //!
 //! # Lock order

@@ -14,6 +14,35 @@
 //! assert_eq!(config.validate(), Ok(()));
 //! ```
 //!
+//! # As text
+//!
+//! Options can be set by Ceph's names, from a `ceph.conf` or one by one. A field that Ceph has no
+//! option for has its own name, such as `receive_buffer` or `limits.data_max`. All names, who
+//! obeys them, and which of Ceph's options have no effect is listed at [`Config`](crate::Config).
+//!
+//! ```
+//! use async_messenger::Config;
+//!
+//! let file = "
+//!     [global]
+//!     ms type = async+posix
+//!     ms dispatch throttle bytes = 64M
+//! ";
+//! let mut config = Config::default();
+//! let no_effect = config.apply_ceph_conf(file)?;
+//! assert_eq!(no_effect, ["line 3: ms_type = async+posix: the transport is TCP by the kernel"]);
+//! config.apply(&["ms_initial_backoff=0.5", "receive_buffer=64KiB"])?;
+//! assert_eq!(config.get("ms_initial_backoff").as_deref(), Some("0.5"));
+//! # Ok::<(), async_messenger::ConfigError>(())
+//! ```
+//!
+//! The library reads no files and no environment: who has the file passes its text. Of a file only
+//! the section `[global]` counts, so what a daemon's own section says is to be
+//! [applied](crate::Config::apply) after it. Sizes take binary suffixes (`64K` is 65,536), other
+//! numbers decimal ones, as in Ceph; times are seconds, with a point. A wrong value is an error
+//! that names its line, and then nothing is changed. The program takes `--conf FILE` and
+//! `--set KEY=VALUE`.
+//!
 //! # Threads and drivers
 //!
 //! | option | default | change it when |
@@ -35,6 +64,9 @@
 //! | `dispatch_throttle_messages` | 65,536 | the same by number |
 //! | `send_queue_bytes`, `send_queue_messages` | 256 MiB, 65,536 | what waits to be sent on one connection; above it [`Connection::send`](crate::Connection::send) gives the message back |
 //! | `connections_max` | 100,000 | accepted connections; more are closed at once |
+//!
+//! `pq_min_cost` and `pq_max_tokens_per_priority` (64 KiB, 16 Mi) weigh messages below priority 64
+//! against each other: the smaller the first, the more small messages pass for a large one.
 //!
 //! A message holds its share from its header on, so it has to arrive in time:
 //! [`Config::message_timeout`](crate::Config), and a second more for each 64 KiB of it. A link that
@@ -64,10 +96,13 @@
 //! | option | default | meaning |
 //! |---|---|---|
 //! | `ready_timeout` | 10 s | from the first byte of a connection to the end of its handshake, on both sides |
+//! | `connection_idle_timeout` | 900 s | an open connection on which nothing came or went for so long ends as if its link was lost; 0 is never |
+//! | `message_timeout` | 30 s | from the header of a message to its end, and a second for each 64 KiB |
+//! | `dispatch_warn_after` | 1 s | a dispatcher that takes longer for one call is reported |
 //! | `initial_backoff`, `max_backoff` | 0.2 s, 15 s | wait after the first failure to connect; it doubles up to the second figure |
 //! | `bind_retry_count`, `bind_retry_delay` | 3, 5 s | attempts to bind. An address that is not this host's costs the delays too: set the count to 1 in tests |
 //!
-//! An open connection that is silent is not ended: send keepalives and look at
+//! To find a dead peer before the idle timeout, send keepalives and look at
 //! [`Connection::last_keepalive_ack`](crate::Connection::last_keepalive_ack), as monitor clients
 //! do.
 //!
@@ -86,6 +121,12 @@
 //! `checksums.header` and `checksums.data` are on. Nothing on the wire announces that the first is
 //! off, so both ends must agree; the second is announced for each message, and not checking it
 //! saves a pass over the data.
+//!
+//! # Faults on purpose
+//!
+//! [`inject`](crate::Inject) makes links fail, delays messages and pretends that sockets are full,
+//! as Ceph's `ms_inject_*` do. It is for tests, and off. With a `seed` the dice fall the same way
+//! in the next run.
 //!
 //! # Watching it
 //!

@@ -409,9 +409,29 @@
 //!
 //! # Session §6: dispatch
 //!
-//! One queue and one thread for each messenger, in the order of arrival. The dispatch throttles are
-//! given back when the dispatcher returns, the policy's when the message is dropped. On the
-//! loop-back connection messages are not encoded, and throttled by number only.
+//! One queue and one thread for each messenger. An item has a priority, a class, which is the
+//! number of its connection, and a cost.
+//!
+//! | item | priority | class | cost |
+//! |---|---|---|---|
+//! | message | its own | connection, from 1 | bytes of data, at least `pq_min_cost`, at most `pq_max_tokens_per_priority` |
+//! | message of the loop-back connection | its own | 0 | the same |
+//! | event | 255 | 0 | none |
+//!
+//! * Priorities from 64 up are strict: the highest goes first, and before all others.
+//! * Lower ones are weighted. Each has tokens, from 0 when its first item comes. The lowest whose
+//!   next item costs less than it has goes first, and pays; if none can, the highest goes for
+//!   nothing. Each such item then gives every priority *p* that is left ⌊*p* × cost ÷ sum of these
+//!   priorities⌋ + 1 tokens, up to `pq_max_tokens_per_priority`.
+//! * Within a priority classes take turns in ascending order, and a class is first in, first out.
+//!   So order is kept for each connection and priority, and an event goes before messages below
+//!   255 that wait.
+//! * When a connection ends or its session starts over, its messages are discarded. Events and
+//!   class 0 are not.
+//!
+//! The dispatch throttles are given back when the dispatcher returns or the message is discarded,
+//! the policy's when the message is dropped. On the loop-back connection messages are not encoded,
+//! and throttled by number only.
 //!
 //! # Session §7: connections
 //!

@@ -1,12 +1,14 @@
 //! Dispatchers, and the queue of the one thread that runs normal dispatch.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::prio::{COMMON, PrioQueue};
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::message::Message;
+use crate::processor::AcceptSlot;
 use crate::throttle::Permit;
 use crate::wire::MsgHead;
 
@@ -16,12 +18,25 @@ use crate::wire::MsgHead;
 /// block, and holds up every connection of its worker while it runs. Normal dispatch runs on the
 /// messenger's dispatch thread, one call at a time. A panic in a handler ends the connection
 /// that it was called for, with [`ErrorKind::Panicked`](crate::ErrorKind::Panicked), and no other.
+/// A handler that takes longer than `dispatch_warn_after` of [`Config`] is logged and
+/// counted.
+///
+/// Normal dispatch takes the highest priority first; below 64 each priority gets a share that
+/// follows its number. Within a priority connections take turns, and the messages of each keep
+/// their order. When a connection ends, or the peer has lost the session, those of its messages
+/// that still wait are dropped.
 pub trait Dispatcher: Send + Sync + 'static {
     /// Whether [`fast_dispatch`](Self::fast_dispatch) takes messages with this head. Must depend on
     /// the head alone.
     fn can_fast_dispatch(&self, head: &MsgHead) -> bool {
         let _ = head;
         false
+    }
+
+    /// Looks at a message on the worker, before it is dispatched in either way. Each dispatcher sees
+    /// each message that was received, those of one connection in the order of receiving.
+    fn fast_preprocess(&self, connection: &Connection, message: &Message) {
+        let _ = (connection, message);
     }
 
     /// Takes a message on the worker. Messages of one connection come in order and one at a time;
@@ -42,7 +57,8 @@ pub trait Dispatcher: Send + Sync + 'static {
         let _ = (connection, event);
     }
 
-    /// Learns, on the dispatch thread, what happened to a connection.
+    /// Learns, on the dispatch thread, what happened to a connection. Events go before messages
+    /// with a priority below 255 that wait there.
     fn event(&self, connection: &Connection, event: &ConnectionEvent) {
         let _ = (connection, event);
     }
@@ -95,6 +111,9 @@ pub enum ConnectionEvent {
     Refused(Error),
 }
 
+/// The priority of events.
+const EVENT_PRIORITY: u16 = 255;
+
 /// An entry of the dispatch queue.
 pub(crate) enum Item {
     Message {
@@ -105,51 +124,119 @@ pub(crate) enum Item {
     Event {
         connection: Connection,
         event: ConnectionEvent,
+        /// An accepted connection counts as one while an event of it waits, so that
+        /// `connections_max` bounds these, too.
+        _counts: Option<Arc<AcceptSlot>>,
     },
+}
+
+impl Item {
+    /// Where it goes in the queue: priority, class and cost (session §6).
+    fn place(&self) -> (u16, u64, u64) {
+        match self {
+            Self::Event { .. } => (EVENT_PRIORITY, COMMON, 0),
+            Self::Message {
+                connection,
+                message,
+                ..
+            } => {
+                let cost = message.data().len() as u64;
+                (message.head().priority, class(connection), cost)
+            }
+        }
+    }
+}
+
+/// What the loop-back connection delivers is in the class of events.
+fn class(connection: &Connection) -> u64 {
+    if connection.is_loopback() {
+        COMMON
+    } else {
+        connection.id()
+    }
 }
 
 /// What waits for the dispatch thread. Messages in it are bounded by the dispatch throttles; events
 /// by the number of connections, as one that is referred to by an event counts as open.
-#[derive(Default)]
 pub(crate) struct DispatchQueue {
     state: Mutex<State>,
     arrived: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    items: VecDeque<Item>,
+    items: PrioQueue<Item>,
+    /// Messages that were dropped because of the end of their connection.
+    discarded: u64,
     waiting: bool,
     stopped: bool,
     /// The dispatch thread is gone.
     ended: bool,
 }
 
+impl State {
+    /// Whether an item comes too late.
+    fn refuses(&mut self, item: &Item) -> bool {
+        if self.ended {
+            return true;
+        }
+        let Item::Message { connection, .. } = item else {
+            return false;
+        };
+        // Under the lock: who closed the connection discards after that, and finds what got in.
+        let late = class(connection) != COMMON && connection.is_closed();
+        self.discarded += u64::from(late);
+        late || self.stopped
+    }
+}
+
 impl DispatchQueue {
+    pub(super) fn new(config: &Config) -> Self {
+        let items = PrioQueue::new(config.pq_min_cost, config.pq_max_tokens_per_priority);
+        let state = State {
+            items,
+            discarded: 0,
+            waiting: false,
+            stopped: false,
+            ended: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an item. After the stop messages are dropped, and so give back what they hold.
+    /// Queues an item. After the stop, and after the end of their connection, messages are dropped,
+    /// and so give back what they hold.
     pub(crate) fn push(&self, item: Item) {
+        let (priority, class, cost) = item.place();
         let mut state = self.state();
-        if state.ended || state.stopped && matches!(item, Item::Message { .. }) {
+        if state.refuses(&item) {
             drop(state);
             return;
         }
-        state.items.push_back(item);
+        state.items.push(priority, class, cost, item);
         if std::mem::take(&mut state.waiting) {
             drop(state);
             self.arrived.notify_one();
         }
     }
 
-    /// Swaps all items into `out`, which must be empty, and waits for some if there are none.
-    /// False: stopped, and nothing is left.
-    pub(crate) fn take(&self, out: &mut VecDeque<Item>) -> bool {
-        debug_assert!(out.is_empty());
+    /// The next item; waits for one if there is none. `None`: stopped, and nothing is left.
+    pub(crate) fn pop(&self) -> Option<Item> {
         let mut state = self.state();
-        while state.items.is_empty() && !state.stopped {
+        loop {
+            let item = state.items.pop();
+            if item.is_some() {
+                return item;
+            }
+            if state.stopped {
+                state.ended = true;
+                return None;
+            }
             state.waiting = true;
             // Ends with the messenger: `stop` is called by its shutdown and by its drop.
             state = self
@@ -157,22 +244,41 @@ impl DispatchQueue {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        std::mem::swap(&mut state.items, out);
-        state.ended = out.is_empty();
-        !state.ended
+    }
+
+    /// As [`pop`](Self::pop), to the end of `out`. False: stopped, and nothing is left.
+    #[cfg(feature = "sim")]
+    pub(crate) fn take(&self, out: &mut std::collections::VecDeque<Item>) -> bool {
+        let item = self.pop();
+        let more = item.is_some();
+        out.extend(item);
+        more
+    }
+
+    /// Drops the messages of a connection that has ended, or whose session starts over; what they
+    /// hold is given back.
+    pub(crate) fn discard(&self, connection: &Connection) {
+        let mut state = self.state();
+        let gone = state.items.discard(class(connection));
+        state.discarded += gone.len() as u64;
+        // Outside the lock: whoever gets their shares may come back here.
+        drop(state);
+        drop(gone);
     }
 
     /// Lets the dispatch thread end: events that are queued are still delivered, messages not.
     pub(crate) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
-        let dropped: VecDeque<Item>;
-        (dropped, state.items) = std::mem::take(&mut state.items)
-            .into_iter()
-            .partition(|item| matches!(item, Item::Message { .. }));
+        let (events, messages): (Vec<Item>, Vec<Item>) = std::iter::from_fn(|| state.items.pop())
+            .partition(|item| matches!(item, Item::Event { .. }));
+        for event in events {
+            let (priority, class, cost) = event.place();
+            state.items.push(priority, class, cost, event);
+        }
         drop(state);
         self.arrived.notify_all();
-        drop(dropped);
+        drop(messages);
     }
 
     /// Forgets a stop, for a messenger that is started again.
@@ -183,6 +289,11 @@ impl DispatchQueue {
 
     pub(crate) fn len(&self) -> usize {
         self.state().items.len()
+    }
+
+    /// How many messages were dropped because of the end of their connection.
+    pub(crate) fn discarded(&self) -> u64 {
+        self.state().discarded
     }
 }
 

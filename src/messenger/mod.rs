@@ -3,9 +3,12 @@
 mod builder;
 mod dispatch;
 mod policy;
+mod prio;
 mod shared;
+#[cfg(feature = "sim")]
+mod stepped;
+mod watchdog;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +19,9 @@ pub use builder::Builder;
 pub use dispatch::{ConnectionEvent, Dispatcher, Handled, Ready};
 pub use policy::Policy;
 pub(crate) use shared::Shared;
+#[cfg(feature = "sim")]
+pub(crate) use stepped::Dispatching;
+pub(crate) use watchdog::Pass;
 
 use crate::connection::{Connection, Session};
 use crate::error::{Error, ErrorKind};
@@ -261,6 +267,19 @@ impl Messenger {
     /// # Errors
     /// If it is started already, or the dispatch thread cannot be started.
     pub fn start(&self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        self.start_with(|| {
+            std::thread::Builder::new()
+                .name("ms_dispatch".into())
+                .spawn(move || run_dispatch(&shared))
+                .map(Some)
+        })
+    }
+
+    fn start_with(
+        &self,
+        dispatch: impl FnOnce() -> std::io::Result<Option<JoinHandle<()>>>,
+    ) -> Result<(), Error> {
         let mut life = self.life();
         match life.phase {
             Phase::New => {}
@@ -273,12 +292,7 @@ impl Messenger {
         }
         let dispatchers = std::mem::take(&mut life.dispatchers);
         self.shared.start(dispatchers, self.workers.least_loaded());
-        let shared = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new()
-            .name("ms_dispatch".into())
-            .spawn(move || run_dispatch(&shared))
-            .map_err(|e| Error::io(ErrorKind::System, e))?;
-        life.thread = Some(thread);
+        life.thread = dispatch().map_err(|e| Error::io(ErrorKind::System, e))?;
         life.phase = Phase::Started;
         let listeners = std::mem::take(&mut life.listeners);
         self.serve(listeners);
@@ -447,8 +461,8 @@ impl Drop for Messenger {
     fn drop(&mut self) {
         self.shutdown();
         if let Err(error) = self.wait() {
-            tracing::warn!(%error, "while a messenger was dropped");
-            self.shared.queue.stop();
+            // By a handler: the last worker to let go stops the queue.
+            tracing::debug!(%error, "while a messenger was dropped");
         }
     }
 }
@@ -471,21 +485,22 @@ fn marked_down() -> Error {
 
 /// The dispatch thread: messages and events, one at a time, until the queue is stopped.
 fn run_dispatch(shared: &Shared) {
-    let mut items = VecDeque::new();
-    while shared.queue.take(&mut items) {
-        for item in items.drain(..) {
-            match item {
-                Item::Message {
-                    connection,
-                    message,
-                    permits,
-                } => {
-                    shared.dispatch(&connection, message);
-                    drop(permits);
-                }
-                Item::Event { connection, event } => shared.event(&connection, &event),
-            }
+    while let Some(item) = shared.queue.pop() {
+        dispatch_item(shared, item);
+    }
+}
+
+fn dispatch_item(shared: &Shared, item: Item) {
+    match item {
+        Item::Message {
+            connection,
+            message,
+            permits,
+        } => {
+            shared.dispatch(&connection, message);
+            drop(permits);
         }
+        Item::Event { connection, event, .. } => shared.event(&connection, &event),
     }
 }
 
@@ -503,12 +518,15 @@ impl Latch {
         }
     }
 
-    pub(crate) fn arrive(&self) {
+    /// True for the last one.
+    pub(crate) fn arrive(&self) -> bool {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         *missing = missing.saturating_sub(1);
-        if *missing == 0 {
+        let last = *missing == 0;
+        if last {
             self.open.notify_all();
         }
+        last
     }
 
     /// False if it did not open in time.

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::Policy;
 use super::dispatch::{ConnectionEvent, DispatchQueue, Dispatcher, Handled, Item, Ready, guarded};
+use super::watchdog::Watchdog;
 use crate::config::Config;
 use crate::connection::{Connection, Numbers, Session};
 use crate::error::{Error, ErrorKind};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     addrs: RwLock<AddrVec>,
     dispatchers: OnceLock<Vec<Arc<dyn Dispatcher>>>,
     pub(crate) queue: DispatchQueue,
+    pub(super) watchdog: Watchdog,
     pub(crate) dispatch_bytes: Arc<Throttle>,
     pub(crate) dispatch_messages: Arc<Throttle>,
     /// Sessions that connect, by the peer's address. Who holds one keeps it.
@@ -67,11 +69,14 @@ impl Shared {
         let config = &parts.config;
         let bytes = Throttle::new("dispatch bytes", config.dispatch_throttle_bytes);
         let messages = Throttle::new("dispatch messages", config.dispatch_throttle_messages);
+        let queue = DispatchQueue::new(config);
+        let watchdog = Watchdog::new(parts.env.now(), config.dispatch_warn_after);
         Self {
             parts,
             addrs: RwLock::default(),
             dispatchers: OnceLock::new(),
-            queue: DispatchQueue::default(),
+            queue,
+            watchdog,
             dispatch_bytes: bytes,
             dispatch_messages: messages,
             sessions: Mutex::default(),
@@ -120,6 +125,7 @@ impl Shared {
             dispatch_bytes: self.dispatch_bytes.current(),
             dispatch_messages: self.dispatch_messages.current(),
             dispatch_queue: self.queue.len(),
+            discarded: self.queue.discarded(),
             connections: self.accepted.load(Ordering::Relaxed),
             ..self.stats.read()
         }
@@ -332,7 +338,8 @@ impl Shared {
 
     // Dispatch.
 
-    /// Gives a received message to a fast dispatcher, or to the dispatch queue.
+    /// Shows a received message to all dispatchers, then gives it to a fast one, or to the dispatch
+    /// queue.
     pub(crate) fn deliver(
         &self,
         connection: &Connection,
@@ -341,6 +348,9 @@ impl Shared {
     ) -> Result<(), Error> {
         self.registry.admit(&message).map_err(Error::undecodable)?;
         let delivered = guarded(|| {
+            for dispatcher in self.dispatchers() {
+                dispatcher.fast_preprocess(connection, &message);
+            }
             let head = message.head();
             match self
                 .dispatchers()
@@ -367,8 +377,7 @@ impl Shared {
 
     /// Normal dispatch: asks each dispatcher until one takes the message.
     pub(super) fn dispatch(&self, connection: &Connection, message: Message) {
-        let handled = guarded(|| {
-            let mut message = message;
+        let ask_all = |mut message| {
             for dispatcher in self.dispatchers() {
                 match dispatcher.dispatch(connection, message) {
                     Handled::Yes => return None,
@@ -376,15 +385,16 @@ impl Shared {
                 }
             }
             Some(message)
-        });
-        match handled {
+        };
+        let kind = message.kind();
+        match self.watched(connection, Some(kind), || guarded(|| ask_all(message))) {
             Ok(None) => {}
             Ok(Some(message)) => {
                 self.stats.unhandled.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%message, ?connection, "no dispatcher took a message");
             }
             Err(_) => {
-                let error = self.panicked();
+                let error = self.panicked().at(connection.peer_addr(), None);
                 tracing::error!(%error, ?connection, "marked down");
                 connection.reset(error);
             }
@@ -409,18 +419,21 @@ impl Shared {
 
     pub(crate) fn queue_event(&self, connection: &Connection, event: ConnectionEvent) {
         self.queue.push(Item::Event {
+            _counts: connection.0.place().clone(),
             connection: connection.clone(),
             event,
         });
     }
 
     pub(super) fn event(&self, connection: &Connection, event: &ConnectionEvent) {
-        for dispatcher in self.dispatchers() {
-            if guarded(|| dispatcher.event(connection, event)).is_err() {
-                let error = self.panicked();
-                tracing::error!(%error, ?connection, ?event, "while an event was handled");
+        self.watched(connection, None, || {
+            for dispatcher in self.dispatchers() {
+                if guarded(|| dispatcher.event(connection, event)).is_err() {
+                    let error = self.panicked();
+                    tracing::error!(%error, ?connection, ?event, "while an event was handled");
+                }
             }
-        }
+        });
     }
 
     pub(crate) fn accept_failed(&self, error: &Error) {

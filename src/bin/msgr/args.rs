@@ -1,9 +1,12 @@
 //! The command line.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_messenger::wire::{AddrType, EntityAddr};
-use async_messenger::{Config, DriverKind};
+use async_messenger::{CEPH_CONF_MAX, Config, DriverKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::{Exit, Failure};
@@ -31,6 +34,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10",
           value_parser = seconds)]
     pub(crate) timeout: Duration,
+
+    /// Take messenger options from the section [global] of this ceph.conf
+    #[arg(long, global = true, value_name = "FILE")]
+    conf: Option<PathBuf>,
+
+    /// Set a messenger option, such as ms_initial_backoff=0.5; more than one may be given
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 
     /// Log what the messenger does to stderr
     #[arg(short, long, global = true)]
@@ -132,15 +143,49 @@ impl Global {
         })
     }
 
-    /// Options for a messenger of this program.
+    /// Options for a messenger of this program: its own defaults, what the file says, what was
+    /// set one by one, and the driver.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        let mut config = Config::default();
-        config.driver = self.chosen_driver()?.unwrap_or(config.driver);
         // Any free port for port 0, and an answer at once if a port is taken.
-        (config.bind_port_min, config.bind_port_max) = (0, 0);
-        config.bind_retry_count = 1;
+        let mut config = Config {
+            bind_port_min: 0,
+            bind_port_max: 0,
+            bind_retry_count: 1,
+            ..Config::default()
+        };
+        if let Some(path) = &self.conf {
+            read_conf(&mut config, path)?;
+        }
+        config.apply(&self.set).map_err(|error| {
+            let what = format!("--set: {error}");
+            Failure::new(Exit::Usage, what, "the options are in the docs of Config")
+        })?;
+        config.driver = self.chosen_driver()?.unwrap_or(config.driver);
         Ok(config)
     }
+}
+
+/// Applies a ceph.conf, and tells which of its messenger options have no effect.
+fn read_conf(config: &mut Config, path: &Path) -> Result<(), Failure> {
+    let place = path.display();
+    let unusable = |what: String| {
+        let cure = "give a readable ceph.conf, or none";
+        Failure::new(Exit::Usage, format!("{place}: {what}"), cure)
+    };
+    let text = read_bounded(path).map_err(|error| unusable(error.to_string()))?;
+    let passed_over = config.apply_ceph_conf(&text);
+    for told in passed_over.map_err(|error| unusable(error.to_string()))? {
+        eprintln!("msgr: {place}: {told}");
+    }
+    Ok(())
+}
+
+/// Reads no more than what makes a file too long.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let bound = CEPH_CONF_MAX as u64 + 1;
+    File::open(path)?.take(bound).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn driver(name: &str) -> Result<DriverKind, String> {
@@ -212,6 +257,18 @@ mod tests {
         let cli = parse("msgr ping v1:127.0.0.1:6789 --timeout 0.5").expect("options behind");
         assert_eq!(cli.global.timeout, Duration::from_millis(500));
         parse("msgr --timeout 3 serve v1:127.0.0.1:0 --mon").expect("options before");
+        let cli = parse("msgr demo --set workers=1 --set ms_crc_data=no").expect("two of them");
+        let failure = cli.global.config().expect_err("no such option");
+        assert!(
+            failure
+                .to_string()
+                .contains("workers = 1: there is no such option")
+        );
+        let cli = parse("msgr demo --set ms_crc_data=no").expect("an option");
+        assert!(!cli.global.config().expect("valid").checksums.data);
+        let cli = parse("msgr demo --conf /dev/null/x").expect("an option");
+        let failure = cli.global.config().expect_err("no such file");
+        assert!(failure.to_string().contains("/dev/null/x: "), "{failure}");
         for (wrong, cure) in [
             ("msgr ping 127.0.0.1:6789", "v1:127.0.0.1:6789"),
             ("msgr ping v2:127.0.0.1:3300", "msgr v2 is not spoken yet"),
