@@ -276,12 +276,12 @@
 //! | SEQ | reads the `u64` behind it, sends its own in_seq; the session is open |
 //! | RETRY_GLOBAL | raises global_seq above the reply's, sends connect again |
 //! | RETRY_SESSION | takes connect_seq over, which must be above its own, sends connect again |
-//! | RESETSESSION | drops what is queued, tells the dispatchers (`RemoteReset`), starts at connect_seq 0 |
-//! | WAIT | ends the link: a lossy connection has nothing to wait for |
+//! | RESETSESSION | resets the session (§17), starts at connect_seq 0 |
+//! | WAIT | ends the link; a lossless session tries again after `max_backoff`, and expects the peer's own connection |
 //! | FEATURES, BADPROTOVER, BADAUTHORIZER, CHALLENGE_AUTHORIZER | fault, with the reason and the cure |
 //!
 //! On READY and SEQ connect_seq must be one above its own. Whether the session is lossy is the
-//! acceptor's word. This version has no lossless sessions, so it refuses one that is not lossy.
+//! acceptor's word.
 //!
 //! # msgr1 §10: acceptor
 //!
@@ -289,18 +289,43 @@
 //! authorizer), judges it (§7), and answers. With SEQ it waits for the connector's `u64` before the
 //! session is open. A half-made handshake ends after `ready_timeout`.
 //!
-//! # msgr1 §11 to §13: which session
+//! # msgr1 §11: which session
 //!
-//! With a policy that is lossy and a server's, every peer that passes §7 gets a new session,
-//! whatever its connect_seq; there is no look-up and nothing to replace. The reply's connect_seq is
-//! the offer's plus one.
+//! With a policy that is lossy, a server's and does not register, every peer that passes §7 gets a
+//! new session, whatever its connect_seq. Else the session under the peer's legacy address counts,
+//! and [`arbitrate`](crate::proto::arbitrate) decides; the first row that fits:
+//!
+//! | old session | offer | answer |
+//! |---|---|---|
+//! | none | connect_seq above 0 | RESETSESSION |
+//! | none | connect_seq 0 | a new session |
+//! | is being taken over | any | RETRY_GLOBAL with the peer's last global_seq |
+//! | any | global_seq below the peer's last one | the same |
+//! | lossy | any | the old one ends, a new session |
+//! | connect_seq above 0 | connect_seq 0 | the peer lost its session: replace; reset if `resetcheck` |
+//! | any | connect_seq below ours | RETRY_SESSION with ours plus one |
+//! | open or standing by | connect_seq equal | RETRY_SESSION; replace if both are 0 and `resetcheck` |
+//! | connecting itself | connect_seq equal | a race: replace if the peer's address sorts first or ours is a server's policy, else WAIT |
+//! | connect_seq 0 | connect_seq above | RESETSESSION if `resetcheck`, else replace |
+//! | any | connect_seq above ours | replace: the normal reconnect |
+//!
+//! # msgr1 §12: replacing
+//!
+//! The old session lives on and takes the link: what was not acknowledged is queued again, its own
+//! link is dropped, and the peer is told to try once more (RETRY_GLOBAL). That next offer finds the
+//! session itself, and opens it.
+//!
+//! # msgr1 §13: opening
+//!
+//! connect_seq becomes the offer's plus one. The answer is SEQ with our in_seq; or READY, and both
+//! sides count from the beginning, if the peer has lost its session.
 //!
 //! # msgr1 §14: reading
 //!
 //! One tag, and what §2 says follows. KEEPALIVE2 is answered by its own time; an answer to ours is
 //! remembered ([`Connection::last_keepalive_ack`](crate::Connection::last_keepalive_ack)). If a
-//! peer asks faster than it reads the answers, only the newest eight are kept. ACK means nothing to
-//! a lossy session. CLOSE ends the connection as an error does, with the event
+//! peer asks faster than it reads the answers, only the newest eight are kept. ACK frees what was
+//! kept for sending again; it means nothing to a lossy session. CLOSE ends the connection as an error does, with the event
 //! `Reset`.
 //!
 //! # msgr1 §15: a message
@@ -326,6 +351,17 @@
 //! Answers to keepalives and keepalives first; then messages, highest priority first and in order
 //! of sending within one. The number of a message is given when it is encoded.
 //!
+//! A lossless session keeps a message until it is acknowledged. When its link breaks, these go
+//! before all others, with the numbers they had. The next handshake says up to which number the
+//! peer has them: these are forgotten, and the others are sent. For what it has received it sends
+//! one ACK, with what is sent at the end of the turn.
+//!
+//! # msgr1 §17: session reset
+//!
+//! What is queued or kept is dropped, all counters start at 0 (the own messages at a random number
+//! if messages are signed), and the dispatchers get `RemoteReset`, with the number of messages that
+//! are lost.
+//!
 //! # msgr1 §19: fault
 //!
 //! Any failed transfer, end of stream, timeout or broken rule. While the transport is connecting
@@ -349,7 +385,7 @@
 //! # msgr1 §21: states
 //!
 //! [`State`](crate::proto::v1::State) has the names that Ceph's logs use, in the same numeric
-//! order. STANDBY and WAIT have no use yet in a session, as lossy ones do not wait.
+//! order. STANDBY is a session without a link that nobody is connecting.
 //!
 //! # msgr1 §22: where we differ
 //!
@@ -399,7 +435,12 @@
 //! | preset | lossy | server | use |
 //! |---|---|---|---|
 //! | [`lossy_client`](crate::Policy::lossy_client) | yes | no | clients of monitors and OSDs, heartbeats |
+//! | [`lossless_client`](crate::Policy::lossless_client) | no | no | file-system clients of metadata servers |
+//! | [`lossless_peer`](crate::Policy::lossless_peer) | no | no | OSDs, and metadata servers, among themselves; stands by when idle |
+//! | [`lossless_peer_reuse`](crate::Policy::lossless_peer_reuse) | no | no | monitors among themselves; as above, and checks for resets |
+//! | [`stateful_server`](crate::Policy::stateful_server) | no | yes | metadata servers towards clients |
 //! | [`stateless_server`](crate::Policy::stateless_server) | yes | yes | whoever clients connect to |
+//! | [`stateless_registered_server`](crate::Policy::stateless_registered_server) | yes | yes | OSDs towards clients; one connection of each address |
 //!
 //! Policies belong to types of peers, with a default for the others.
 //!
@@ -447,3 +488,6 @@
 //! | a handshake succeeded | the back-off is forgotten |
 //! | the handshake is not done in `ready_timeout` | while connecting as above, else the connection ends |
 //! | an open lossy connection fails | it ends, with `Reset` |
+//! | an open lossless one fails, with nothing to send and `standby`; or the policy is a server's | it stands by, until somebody sends (not a server) or the peer connects |
+//! | an open lossless one fails otherwise | connect_seq plus one, and it connects at once |
+//! | the handshake of a lossless one fails | event `Refused`, and as for the transport |
