@@ -15,7 +15,7 @@ use crate::wire::EntityAddr;
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     kind: ErrorKind,
     peer: Option<EntityAddr>,
@@ -23,11 +23,11 @@ struct Inner {
     cause: Cause,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Cause {
     Protocol(ProtoError),
     Undecodable(Undecodable),
-    Io(io::Error),
+    Io(Arc<io::Error>),
     Text(String),
 }
 
@@ -69,7 +69,7 @@ impl Error {
     }
 
     pub(crate) fn io(kind: ErrorKind, error: io::Error) -> Self {
-        Self::new(kind, Cause::Io(error))
+        Self::new(kind, Cause::Io(Arc::new(error)))
     }
 
     pub(crate) fn undecodable(error: Undecodable) -> Self {
@@ -96,14 +96,12 @@ impl Error {
 
     /// Says whom it concerns, and when it happened.
     pub(crate) fn at(self, peer: EntityAddr, phase: Option<State>) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(inner) => Self(Arc::new(Inner {
-                peer: Some(peer),
-                phase,
-                ..inner
-            })),
-            Err(shared) => Self(shared),
-        }
+        let inner = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Inner {
+            peer: Some(peer),
+            phase,
+            ..inner
+        }))
     }
 
     /// The sort of error.
@@ -172,7 +170,7 @@ impl std::error::Error for Error {
         match &self.0.cause {
             Cause::Protocol(error) => Some(error),
             Cause::Undecodable(error) => Some(error),
-            Cause::Io(error) => Some(error),
+            Cause::Io(error) => Some(&**error),
             Cause::Text(_) => None,
         }
     }

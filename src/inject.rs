@@ -1,6 +1,6 @@
 //! Faults made on purpose, and a hook into the steps of a connection: for tests.
 //!
-//! [`Inject`](crate::Inject) says what happens by chance: links that break, writes that find no
+//! [`Inject`] says what happens by chance: links that break, writes that find no
 //! room, messages that are late, workers that pause where a race is likely. All chances of a
 //! messenger come from one generator, whose seed is logged, and told by
 //! [`Messenger::inject_seed`](crate::Messenger::inject_seed).

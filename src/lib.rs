@@ -94,7 +94,7 @@
 //! | `poll` | on | the backend of every Unix |
 //! | `cli` | on | the program `msgr` and what only it depends on; a library user turns it off |
 //! | `kqueue-shim` | off | for tests: the kqueue backend on Linux |
-//! | `sim` | off | for tests: [`sim`], messengers on a simulated network, replayed from a seed |
+//! | `sim` | off | for tests: the module `sim`, messengers on a simulated network, replayed from a seed |
 //!
 //! A backend is compiled where its target has it; at least one must be left. Which of them runs is
 //! said by [`Config::driver`](Config), and the best one is the default. To use the library alone:
@@ -106,6 +106,7 @@ mod config;
 mod connection;
 mod error;
 pub mod event;
+pub mod inject;
 pub mod manual;
 pub mod message;
 pub mod messages;

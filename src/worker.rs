@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Cx, Flushed, Link, Numbers, Outcome, Session, Staging};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Env, EventCenter, Handle, Handler, Slab, SubmitError, SystemEnv, TimerId};
+use crate::inject::{Step, Who};
 use crate::messenger::{ConnectionEvent, Latch, Pass, Ready, Shared};
 use crate::net::{Listener, Stack, TcpStack};
 use crate::processor::{ACCEPT_RETRY, AcceptEnd, Accepted, Processor};
@@ -54,6 +55,8 @@ pub(crate) enum Cmd {
         toll: usize,
         permit: Permit,
     },
+    /// Stop listening for this messenger.
+    StopListening(Arc<Shared>),
     /// End every connection of this messenger, for this reason.
     MarkAllDown(Arc<Shared>, Error),
     /// End everything that belongs to this messenger.
@@ -75,6 +78,8 @@ pub(crate) struct WorkerHandle {
     id: u64,
     /// Links and sessions that it has.
     load: Arc<AtomicUsize>,
+    /// Counts the choices that were made in its pool, if it is the first one there.
+    choices: Arc<AtomicUsize>,
     inbox: Handle<Cmd>,
 }
 
@@ -283,6 +288,7 @@ impl WorkerHandle {
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             load: Arc::default(),
+            choices: Arc::default(),
             inbox: center.handle(),
         }
     }
@@ -291,14 +297,17 @@ impl WorkerHandle {
 /// This worker has nothing of a messenger any more. The last one stops the dispatch queue: all
 /// events are in it now.
 fn let_go(shared: &Shared, latch: &Latch) {
-    if latch.arrive() {
-        shared.queue.stop();
-    }
+    latch.arrive(|| shared.queue.stop());
 }
 
 fn least_loaded(handles: &[WorkerHandle]) -> &WorkerHandle {
     let load = |worker: &&WorkerHandle| worker.load.load(Ordering::Relaxed);
-    handles.iter().min_by_key(load).unwrap_or(&handles[0])
+    // Equals take turns: what was given to one a moment ago counts only when it has got to it, and
+    // otherwise all of a burst would go to the first.
+    let turn = handles[0].choices.fetch_add(1, Ordering::Relaxed);
+    let (before, after) = handles.split_at(turn % handles.len());
+    let in_turn = after.iter().chain(before);
+    in_turn.min_by_key(load).unwrap_or(&handles[0])
 }
 
 /// One thread's loop: the event center, and what its events are about.
@@ -445,6 +454,10 @@ impl Handler<Cmd> for WorkerState {
                 return center.again(processor.token, Readiness::READ);
             }
             Some(Entry::Peer(peer)) if peer.timer == Some(id) => peer,
+            Some(Entry::Peer(peer)) => {
+                let result = peer.release(id);
+                return self.settle(center, slot, result);
+            }
             _ => return,
         };
         peer.timer = None;
@@ -481,6 +494,7 @@ impl Handler<Cmd> for WorkerState {
             } => {
                 self.granted(center, slot, (link, toll), permit);
             }
+            Cmd::StopListening(shared) => self.stop_listening(center, &shared),
             Cmd::MarkAllDown(shared, error) => self.mark_all_down(center, &shared, &error),
             Cmd::Shutdown(shared, latch) => {
                 self.shutdown(center, &shared);
@@ -643,7 +657,12 @@ impl WorkerState {
             peer_seen: seen,
         };
         let mut link = Link::accepted(&shared, stream, token, params, place);
-        let greeted = link.greet();
+        let who = Who::Accepting(None, addr, None);
+        let injector = &shared.injector;
+        let greeted = injector
+            .step(Step::StartAccepting, who)
+            .and_then(|()| injector.step(Step::SendBannerAccepting, who))
+            .and_then(|()| link.greet());
         let timer = center.set_timer(center.now() + shared.config.ready_timeout, slot.to_u64());
         if let Some(peer) = self.peer(slot) {
             peer.link = Some(link);
@@ -844,6 +863,10 @@ impl WorkerState {
             return Ok(None);
         };
         let shared = Arc::clone(&peer.shared);
+        if peer.link.as_mut().is_some_and(Link::is_first_claim) {
+            let who = Who::of_claim(peer.connection.as_ref(), &claim);
+            shared.injector.step(Step::BannerReadAccepting, who)?;
+        }
         let policy = shared.policy(claim.peer_type);
         let terms = shared.terms(claim.peer_type, policy);
         if let Err(refusal) = vet(&claim, &terms) {
@@ -856,6 +879,7 @@ impl WorkerState {
         let Some(session) = shared.lookup(&claim.peer_addr) else {
             return self.arbitrated(center, slot, &claim, None);
         };
+        shared.injector.delay();
         if session.home.id == self.me.id {
             return self.arbitrated(center, slot, &claim, Some(&session));
         }
@@ -918,6 +942,11 @@ impl WorkerState {
             claim,
             &shared.terms(claim.peer_type, policy),
         );
+        let old = session.map(|session| Connection(Arc::clone(session)));
+        let step = |step| {
+            let who = Who::of_claim(old.as_ref(), claim);
+            shared.injector.step(step, who)
+        };
         match (decision, home) {
             (Decision::Open, _) => return self.let_in(slot, claim),
             (Decision::Supersede, Some(home)) => {
@@ -936,10 +965,12 @@ impl WorkerState {
             ) => {
                 refusal.tag = ReplyTag::RetryGlobal;
                 refusal.global_seq = global_seq;
+                step(Step::SendRetryGlobal)?;
                 self.replace(center, slot, home, (peer_reset, reset))?;
                 return self.answer(home, Verdict::Refuse(refusal));
             }
             (Decision::RetryGlobal(global_seq), _) => {
+                step(Step::SendRetryGlobal)?;
                 refusal.tag = ReplyTag::RetryGlobal;
                 refusal.global_seq = global_seq;
             }
@@ -974,6 +1005,10 @@ impl WorkerState {
             link.close();
             return Ok(());
         };
+        old.shared.injector.delay();
+        if reset {
+            old.discard_delayed(center);
+        }
         old.hang_up(center);
         if let Some(connection) = &old.connection {
             connection.0.wake();
@@ -1034,7 +1069,9 @@ impl WorkerState {
             let session = Session::new(&shared, who, policy.clone(), me, false);
             let fresh = session.slot.set(slot).is_ok();
             debug_assert!(fresh, "the session is new");
-            if !policy.is_anonymous() && !shared.register(&session) {
+            let registered = policy.is_anonymous() || shared.register(&session);
+            shared.injector.delay();
+            if !registered {
                 let text = "another connection of the same peer was quicker";
                 return Err(Error::text(ErrorKind::Disconnected, text));
             }
@@ -1044,6 +1081,10 @@ impl WorkerState {
             peer.addr = claim.peer_addr;
             peer.connection = Some(Connection(session));
         }
+        let step = match claim.connect_seq {
+            0 => Step::SendAccept,
+            _ => Step::SendReconnectOk,
+        };
         let reset = peer.peer_reset;
         let numbers = peer.numbers_mut();
         if reset {
@@ -1051,11 +1092,14 @@ impl WorkerState {
         }
         numbers.connect_seq = claim.connect_seq.wrapping_add(1);
         numbers.peer_global_seq = claim.global_seq;
+        let in_seq = numbers.in_seq;
+        let who = Who::of_claim(peer.connection.as_ref(), claim);
+        shared.injector.step(step, who)?;
         let verdict = Verdict::Open {
             features: policy.features_supported,
             global_seq: shared.next_global_seq(0),
             lossy: policy.lossy,
-            in_seq: numbers.in_seq,
+            in_seq,
             reset,
             protocol_version: claim.protocol_version,
         };
@@ -1063,8 +1107,13 @@ impl WorkerState {
     }
 
     fn answer(&mut self, slot: Token, verdict: Verdict) -> Result<Option<Opened>, Error> {
-        match self.peer(slot).and_then(|peer| peer.link.as_mut()) {
-            Some(link) => link.answer(verdict),
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        match &mut peer.link {
+            Some(link) => link
+                .answer(verdict)
+                .inspect_err(|_| peer.shared.injector.delay()),
             None => Ok(None),
         }
     }
@@ -1098,6 +1147,8 @@ impl WorkerState {
         let shared = Arc::clone(&peer.shared);
         tracing::debug!(peer = ?connection, ?ready, "ready");
         shared.ready(&connection, ready)?;
+        let who = Who::Open(&connection, ready == Ready::Accepted);
+        shared.injector.step(Step::Ready, who)?;
         self.send(center, slot, &connection.0)
     }
 
@@ -1202,7 +1253,7 @@ impl WorkerState {
         if peer.link.as_ref().is_some_and(Link::is_connecting) {
             return self.connect_failed(center, slot, error);
         }
-        if session.is_lossy() {
+        if session.is_lossy() || peer.is_stillborn(&session) {
             return self.end(center, slot, error);
         }
         let error = error.at(peer.addr, state);
@@ -1213,6 +1264,8 @@ impl WorkerState {
                 ConnectionEvent::Refused(error),
             );
         }
+        let in_vain = |link: &Link| link.is_open() && !link.was_of_use;
+        let in_vain = peer.link.as_ref().is_some_and(in_vain);
         peer.hang_up(center);
         (peer.replacing, peer.peer_reset) = (false, false);
         let told_to_wait = state == Some(State::Wait);
@@ -1226,7 +1279,12 @@ impl WorkerState {
         } else {
             peer.numbers.connect_seq = peer.numbers.connect_seq.wrapping_add(1);
             peer.backoff = Duration::ZERO;
-            self.connect(center, slot);
+            if in_vain {
+                // A peer that faults upon what is replayed would be hammered without end.
+                self.back_off(center, slot, None);
+            } else {
+                self.connect(center, slot);
+            }
         }
     }
 
@@ -1234,6 +1292,7 @@ impl WorkerState {
     fn end(&mut self, center: &mut EventCenter<Cmd>, slot: Token, error: Error) {
         let Some(peer) = self.peer(slot) else { return };
         let error = error.at(peer.addr, peer.link.as_ref().map(Link::state));
+        peer.flush_delayed(center);
         peer.report_end(&error);
         self.remove(center, slot);
     }
@@ -1269,6 +1328,7 @@ impl WorkerState {
             if let Some(peer) = self.peer(slot)
                 && let Some(connection) = peer.connection.clone()
             {
+                peer.flush_delayed(center);
                 peer.report_reset(&connection, error.clone().at(peer.addr, None));
             }
             self.remove(center, slot);
@@ -1278,6 +1338,10 @@ impl WorkerState {
     /// Ends everything of one messenger (session §2).
     fn shutdown(&mut self, center: &mut EventCenter<Cmd>, shared: &Arc<Shared>) {
         self.mark_all_down(center, shared, &shut_down());
+        self.stop_listening(center, shared);
+    }
+
+    fn stop_listening(&mut self, center: &mut EventCenter<Cmd>, shared: &Arc<Shared>) {
         let of_it = |(slot, entry): (Token, &Entry)| match entry {
             Entry::Processor(processor) if Arc::ptr_eq(&processor.shared, shared) => Some(slot),
             _ => None,
@@ -1335,10 +1399,56 @@ impl Peer {
             connection.0.drop_link();
             connection.0.set_throttled(None);
         }
+        self.flush_delayed(center);
         if let Some(link) = self.link.take() {
             self.numbers = link.numbers;
             deregister(center, link.token);
             link.close();
+        }
+    }
+
+    /// The peer's first attempt broke before it was let in, and nothing waits to be sent
+    /// (msgr1 §19, rule 4).
+    fn is_stillborn(&self, session: &Session) -> bool {
+        let state = self.link.as_ref().map(Link::state);
+        let accepting = state.is_some_and(|state| {
+            (State::StartAccept..=State::AcceptingWaitConnectMsgAuth).contains(&state)
+        });
+        accepting && !self.was_ready && !self.replacing && session.queued() == 0
+    }
+
+    /// Delivers the message that a timer of the delay line lets go.
+    fn release(&mut self, timer: TimerId) -> Result<(), Error> {
+        let line = self.link.as_mut().and_then(|link| link.delayed.as_mut());
+        let held = line.and_then(|line| line.release(timer));
+        match (held, &self.connection) {
+            (Some((message, permits)), Some(connection)) => {
+                self.shared.deliver(connection, message, permits)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Delivers all messages of the delay line, unless the connection was closed on this side.
+    fn flush_delayed(&mut self, center: &mut EventCenter<Cmd>) {
+        let line = self.link.as_mut().and_then(|link| link.delayed.as_mut());
+        let held = line.map(|line| line.flush(center)).unwrap_or_default();
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        for (message, permits) in held {
+            if connection.is_closed() {
+                return;
+            }
+            if let Err(error) = self.shared.deliver(connection, message, permits) {
+                tracing::debug!(%error, "a late message of a link that is gone");
+            }
+        }
+    }
+
+    fn discard_delayed(&mut self, center: &mut EventCenter<Cmd>) {
+        if let Some(line) = self.link.as_mut().and_then(|link| link.delayed.as_mut()) {
+            drop(line.flush(center));
         }
     }
 
@@ -1356,6 +1466,11 @@ impl Peer {
             return;
         };
         *self.numbers_mut() = Numbers::default();
+        if !std::mem::take(&mut self.was_ready) {
+            // A handshake of two attempts that met may break when one side counts it already. Then
+            // there is a difference, but nothing was sent, and nothing is lost.
+            return;
+        }
         // A random start, as signed sessions have it, so that old messages do not fit anywhere.
         let signed = features::has(connection.0.features(), features::MSG_AUTH);
         let random = self.shared.env.random() & 0x7fff_ffff;

@@ -65,10 +65,11 @@ const CLOCKS_WHY: &str = "\
     event center's `now()`, or the `Env` at hand";
 
 /// Where a thread may sleep.
-const SLEEPERS: &[&str] = &["src/messenger/mod.rs"];
+const SLEEPERS: &[&str] = &["src/messenger/mod.rs", "src/inject.rs"];
 
-const SLEEP_WHY: &str = "a thread that sleeps holds up everything it runs; set a timer. The one \
-    exception is the pause between attempts to bind, which runs on the caller's thread";
+const SLEEP_WHY: &str = "a thread that sleeps holds up everything it runs; set a timer. The \
+    exceptions are the pause between attempts to bind, which runs on the caller's thread, and the \
+    delays that are injected to provoke races";
 
 const UNSAFE_WHY: &str = "\
     all `unsafe` lives in drivers/, behind safe calls, so that this is the only \

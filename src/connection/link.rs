@@ -17,6 +17,7 @@ use super::Connection;
 use super::staging::{Staging, Tail};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventCenter, Handle};
+use crate::inject::{DelayLine, Step, Who};
 use crate::messenger::{Pass, Shared};
 use crate::net::{ReadHalf, Stream, WriteHalf};
 use crate::processor::AcceptSlot;
@@ -54,8 +55,14 @@ pub(crate) struct Link {
     tolls: Tolls,
     /// When the message that is being read has to be complete.
     deadline: Option<Instant>,
+    /// The peer has sent or acknowledged a message on it.
+    pub(crate) was_of_use: bool,
     /// When the socket last had something to read, or room again.
     active: Instant,
+    /// The peer has said what it wants, and may say so again.
+    claimed: bool,
+    /// Received messages that are late, if that is injected.
+    pub(crate) delayed: Option<Box<DelayLine>>,
     /// Until there is a session to have it.
     pub(crate) place: Option<AcceptSlot>,
 }
@@ -156,7 +163,10 @@ impl Link {
             told: 0,
             tolls: Tolls::default(),
             deadline: None,
+            was_of_use: false,
             active: shared.env.now(),
+            claimed: false,
+            delayed: None,
             place,
         }
     }
@@ -187,6 +197,11 @@ impl Link {
     /// Whether a throttle holds it up.
     pub(crate) fn is_parked(&self) -> bool {
         self.tolls.ticket.is_some()
+    }
+
+    /// Whether its peer has not said before what it wants; asked once for each claim.
+    pub(crate) fn is_first_claim(&mut self) -> bool {
+        !std::mem::replace(&mut self.claimed, true)
     }
 
     /// Closes the socket, whoever holds its halves.
@@ -234,6 +249,10 @@ impl Link {
         {
             return Ok(false);
         }
+        let injector = &self.shared.injector;
+        let who = Who::Connecting(Some(connection));
+        injector.step(Step::StartConnecting, who)?;
+        injector.step(Step::SendBannerConnecting, who)?;
         let params = self.shared.connector_params(&connection.0, &self.numbers);
         let mut connector = Box::new(Connector::new(params));
         connector.start(&mut self.unsent);
@@ -245,6 +264,9 @@ impl Link {
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
+        if !self.unsent.is_empty() && self.shared.injector.breaks_link() {
+            writer.shutdown();
+        }
         while !self.unsent.is_empty() {
             match writer.write(&[IoSlice::new(&self.unsent)]) {
                 Ok(n) => self.unsent.advance(n),
@@ -344,6 +366,9 @@ impl Link {
                 return Ok(Outcome::Again);
             }
             cx.staging.make_room(buf);
+            if self.shared.injector.breaks_link() {
+                self.cut(connection);
+            }
             let (asked, read) = self.read(buf);
             match read {
                 Ok(0) => return Err(self.end_of_stream()),
@@ -362,6 +387,15 @@ impl Link {
                 }
                 Err(e) => return Err(disconnected(e)),
             }
+        }
+    }
+
+    /// Breaks the link from below: what comes next learns of it.
+    fn cut(&mut self, connection: Option<&Connection>) {
+        match (&mut self.writer, connection) {
+            (Some(writer), _) => writer.shutdown(),
+            (None, Some(connection)) => connection.0.cut(),
+            (None, None) => {}
         }
     }
 
@@ -404,7 +438,7 @@ impl Link {
     ) -> Result<Option<Outcome>, Error> {
         match &mut self.phase {
             Phase::Connecting => Ok(None),
-            Phase::Connector(_) => self.handle_connector(buf, cx),
+            Phase::Connector(_) => self.handle_connector(buf, cx, connection),
             Phase::Acceptor(..) => self.handle_acceptor(buf, cx),
             Phase::Open(_) => match connection {
                 Some(connection) => self.handle_open(buf, cx, connection),
@@ -417,10 +451,20 @@ impl Link {
         &mut self,
         buf: &mut BytesMut,
         cx: &mut Cx<'_>,
+        connection: Option<&Connection>,
     ) -> Result<Option<Outcome>, Error> {
         let Phase::Connector(connector) = &mut self.phase else {
             return Ok(None);
         };
+        let step = |step| {
+            let injector = &self.shared.injector;
+            injector.step(step, Who::Connecting(connection))
+        };
+        let before_connect = |connect_seq| match connect_seq {
+            0 => step(Step::SendConnect),
+            _ => step(Step::SendReconnect),
+        };
+        let waited = connector.state() == State::ConnectingWaitBannerAndIdentify;
         while let Some(event) = connector
             .handle_input(buf, &mut self.unsent)
             .map_err(Error::proto)?
@@ -430,13 +474,16 @@ impl Link {
                 ConnectorEvent::RetryGlobal { peer_global_seq } => {
                     let global_seq = self.shared.next_global_seq(peer_global_seq);
                     connector.handle_retry(global_seq, &mut self.unsent);
+                    before_connect(self.numbers.connect_seq)?;
                 }
                 ConnectorEvent::RetrySession { connect_seq } => {
                     self.numbers.connect_seq = connect_seq;
                     connector.handle_retry(connector.global_seq(), &mut self.unsent);
+                    before_connect(connect_seq)?;
                 }
                 ConnectorEvent::ResetSession => {
                     connector.handle_retry(connector.global_seq(), &mut self.unsent);
+                    before_connect(0)?;
                     return Ok(Some(Outcome::ResetSession));
                 }
                 ConnectorEvent::Wait => {
@@ -445,6 +492,11 @@ impl Link {
                 }
                 ConnectorEvent::Ready(opened) => return Ok(Some(Outcome::Connected(opened))),
             }
+        }
+        if waited && connector.state() == State::ConnectingSendConnectMsg {
+            // The connect struct is made, and goes out below.
+            step(Step::BannerReadConnecting)?;
+            before_connect(self.numbers.connect_seq)?;
         }
         self.flush_handshake(cx)
     }
@@ -500,6 +552,7 @@ impl Link {
         self.numbers.connect_seq = opened.connect_seq;
         self.numbers.peer_global_seq = opened.global_seq;
         self.told = self.numbers.in_seq;
+        self.delayed = self.shared.injector.delay_line(connection.peer_type());
         connection.0.open(opened, encoder, writer, &unsent)
     }
 
@@ -540,7 +593,11 @@ impl Link {
             };
             match incoming {
                 Incoming::Message(mut message) => {
+                    let injector = &self.shared.injector;
+                    injector.step(Step::MessageReceived, Who::Open(connection, self.claimed))?;
+                    injector.step(Step::MessageDecoded, Who::Open(connection, self.claimed))?;
                     self.deadline = None;
+                    self.was_of_use = true;
                     received.messages += 1;
                     received.bytes += message.size();
                     let (held, in_dispatch) = self.tolls.take();
@@ -548,8 +605,16 @@ impl Link {
                         self.shared.stats.duplicates.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }
+                    if connection.is_closed() {
+                        // By another thread: whoever has marked it down hears no more of it.
+                        return Ok(Some(Outcome::Closed));
+                    }
                     self.numbers.in_seq = message.head().seq;
                     message.hold(held);
+                    if let Some(line) = &mut self.delayed {
+                        line.hold(cx.center, slot.to_u64(), connection, (message, in_dispatch));
+                        continue;
+                    }
                     pass.deliver(message, in_dispatch)?;
                     if connection.is_closed() {
                         return Ok(Some(Outcome::Closed));
@@ -560,7 +625,10 @@ impl Link {
                     connection.answer_keepalive(stamp);
                 }
                 Incoming::Keepalive2Ack(stamp) => connection.0.keepalive_acked(stamp),
-                Incoming::Ack(seq) => connection.0.acked(seq),
+                Incoming::Ack(seq) => {
+                    self.was_of_use = true;
+                    connection.0.acked(seq);
+                }
                 Incoming::Keepalive => connection.0.keepalive_came(self.shared.stamp()),
                 Incoming::Close => {
                     let text = "the peer took leave (tag CLOSE)";

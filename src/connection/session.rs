@@ -276,6 +276,13 @@ impl Session {
         }
     }
 
+    /// Breaks the link from below: its next read or write learns of it.
+    pub(crate) fn cut(&self) {
+        if let Some(link) = &mut self.tx().link {
+            link.writer.shutdown();
+        }
+    }
+
     /// Writes what is queued. Only for whoever holds the gate at `Flushing`.
     fn flush(&self, budget: usize) -> io::Result<Flushed> {
         let mut waiting = Vec::new();
@@ -286,6 +293,13 @@ impl Session {
     }
 
     fn flush_locked(&self, budget: usize, waiting: &mut Vec<Waker>) -> io::Result<Flushed> {
+        let injector = &self.shared.injector;
+        if injector.breaks_link() {
+            self.cut();
+        }
+        if injector.is_congested() && self.queue().gate == Gate::Flushing {
+            return Ok(Flushed::More);
+        }
         let mut tx = self.tx();
         let mut written = 0;
         loop {

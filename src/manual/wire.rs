@@ -394,6 +394,8 @@
 //! - a duplicate message gives its shares back at once, and reading goes on;
 //! - after a bare KEEPALIVE reading goes on with what is there;
 //! - an unknown reply tag is a fault, and not taken for READY;
+//! - a lossless session whose link broke before a message or an acknowledgement came over it waits
+//!   for `initial_backoff` before it connects again;
 //! - a handshake that is not finished times out on the accepting side too;
 //! - authorizer and segments have a limit, and sizes are added up in 64 bits;
 //! - a full throttle wakes the connection when there is room, and is not asked again each

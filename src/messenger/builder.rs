@@ -1,18 +1,20 @@
 //! How a messenger is made.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use super::shared::{Shared, SharedParts};
 use super::{Messenger, Policy};
 use crate::config::Config;
 use crate::error::Error;
+use crate::inject::{Injector, Interceptor};
 use crate::message::Registry;
 use crate::wire::{AuthName, EntityName, EntityType};
 use crate::worker::Workers;
 
 /// Sets a [`Messenger`] up.
-#[derive(Debug)]
 #[must_use = "a builder does nothing until build() is called"]
 pub struct Builder {
     name: EntityName,
@@ -25,6 +27,7 @@ pub struct Builder {
     policies: BTreeMap<EntityType, Policy>,
     registry: Registry,
     workers: Option<Arc<Workers>>,
+    interceptor: Option<Arc<dyn Interceptor>>,
 }
 
 impl Builder {
@@ -48,6 +51,7 @@ impl Builder {
             policies: BTreeMap::new(),
             registry: Registry::default(),
             workers: None,
+            interceptor: None,
         }
     }
 
@@ -108,6 +112,13 @@ impl Builder {
         self
     }
 
+    /// Has the steps of its connections decided on, for tests. Give it workers of its own: see
+    /// [`Interceptor`].
+    pub fn interceptor(mut self, interceptor: Arc<dyn Interceptor>) -> Self {
+        self.interceptor = Some(interceptor);
+        self
+    }
+
     /// Makes the messenger, and its workers if it has none.
     ///
     /// # Errors
@@ -120,10 +131,12 @@ impl Builder {
         };
         let env = Arc::clone(workers.env());
         let nonce = self.nonce.unwrap_or_else(|| env.random() as u32);
+        let injector = Injector::new(&self.config.inject, &*env, self.interceptor);
         let shared = Shared::new(SharedParts {
+            injector,
             name: self.name,
             auth_name: self.auth_name,
-            nonce,
+            nonce: AtomicU32::new(nonce),
             cluster_protocol: self.cluster_protocol,
             require_authorizer: self.require_authorizer,
             config: self.config,
@@ -133,5 +146,17 @@ impl Builder {
             env,
         });
         Ok(Messenger::new(Arc::new(shared), workers))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("nonce", &self.nonce)
+            .field("config", &self.config)
+            .field("default_policy", &self.default_policy)
+            .field("policies", &self.policies)
+            .finish_non_exhaustive()
     }
 }

@@ -33,8 +33,8 @@ pub trait Dispatcher: Send + Sync + 'static {
         false
     }
 
-    /// Looks at a message on the worker, before it is dispatched in either way. Each dispatcher sees
-    /// each message that was received, those of one connection in the order of receiving.
+    /// Looks at a message on the worker, before it is dispatched in either way. Each dispatcher
+    /// sees each message that was received, those of one connection in the order of receiving.
     fn fast_preprocess(&self, connection: &Connection, message: &Message) {
         let _ = (connection, message);
     }

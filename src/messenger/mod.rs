@@ -4,6 +4,7 @@ mod builder;
 mod dispatch;
 mod policy;
 mod prio;
+mod rebind;
 mod shared;
 #[cfg(feature = "sim")]
 mod stepped;
@@ -145,6 +146,18 @@ impl Messenger {
         self.shared.stats()
     }
 
+    /// What the chances of [`Config::inject`](crate::Config) start from; the same seed gives the
+    /// same chances again.
+    #[must_use]
+    pub fn inject_seed(&self) -> u64 {
+        self.shared.injector.seed()
+    }
+
+    /// Changes [`Inject::network_congestion`](crate::Inject) from now on.
+    pub fn set_network_congestion(&self, n: u32) {
+        self.shared.injector.set_network_congestion(n);
+    }
+
     /// The workers, for another messenger to share.
     #[must_use]
     pub fn workers(&self) -> &Arc<Workers> {
@@ -163,9 +176,13 @@ impl Messenger {
         if addrs.0.is_empty() {
             return Err(Error::misuse("there is no address to bind"));
         }
+        self.bind_avoiding(addrs, &[])
+    }
+
+    fn bind_avoiding(&self, addrs: &AddrVec, avoid: &[u16]) -> Result<AddrVec, Error> {
         let mut bound = Vec::new();
         for addr in &addrs.0 {
-            bound.push(self.bind_one(*addr)?);
+            bound.push(self.bind_one(*addr, avoid)?);
         }
         let own = AddrVec(bound.iter().map(|(_, addr)| *addr).collect());
         self.shared.announce(&own);
@@ -177,7 +194,11 @@ impl Messenger {
         Ok(own)
     }
 
-    fn bind_one(&self, addr: EntityAddr) -> Result<(Box<dyn Listener>, EntityAddr), Error> {
+    fn bind_one(
+        &self,
+        addr: EntityAddr,
+        avoid: &[u16],
+    ) -> Result<(Box<dyn Listener>, EntityAddr), Error> {
         let (AddrType::Legacy | AddrType::Any, Some(wanted)) = (addr.kind, addr.sock) else {
             let text = format!("cannot bind {addr}: only v1:IP:PORT addresses are served");
             return Err(Error::misuse(text));
@@ -185,9 +206,9 @@ impl Messenger {
         let config = &self.shared.config;
         let mut attempt = 1;
         loop {
-            let error = match self.listen(wanted) {
+            let error = match self.listen(wanted, avoid) {
                 Ok((listener, at)) => {
-                    let nonce = self.shared.nonce;
+                    let nonce = self.shared.nonce();
                     let own = EntityAddr {
                         kind: AddrType::Legacy,
                         nonce,
@@ -206,21 +227,35 @@ impl Messenger {
         }
     }
 
-    /// One attempt: the port that is asked for, or the first free one of the range.
-    fn listen(&self, wanted: SocketAddr) -> std::io::Result<(Box<dyn Listener>, SocketAddr)> {
+    /// One attempt: the port that is asked for, or the first free one of the range that is not to
+    /// be avoided.
+    fn listen(
+        &self,
+        wanted: SocketAddr,
+        avoid: &[u16],
+    ) -> std::io::Result<(Box<dyn Listener>, SocketAddr)> {
         let config = &self.shared.config;
         let (min, max) = match wanted.port() {
             0 => (config.bind_port_min, config.bind_port_max),
             port => (port, port),
         };
         let mut port = min;
+        // Kept until the end, so that the system does not choose them again.
+        let mut avoided = Vec::new();
         loop {
             let mut addr = wanted;
             addr.set_port(port);
             match self.workers.stack().listen(addr, &config.socket) {
                 Ok(listener) => {
                     let at = listener.local_addr()?;
-                    return Ok((listener, at));
+                    if !avoid.contains(&at.port()) {
+                        return Ok((listener, at));
+                    }
+                    if port != 0 && port >= max {
+                        return Err(std::io::ErrorKind::AddrInUse.into());
+                    }
+                    avoided.push(listener);
+                    port += u16::from(port != 0);
                 }
                 Err(error) if port >= max => return Err(error),
                 Err(_) => port += 1,
@@ -500,7 +535,9 @@ fn dispatch_item(shared: &Shared, item: Item) {
             shared.dispatch(&connection, message);
             drop(permits);
         }
-        Item::Event { connection, event, .. } => shared.event(&connection, &event),
+        Item::Event {
+            connection, event, ..
+        } => shared.event(&connection, &event),
     }
 }
 
@@ -518,15 +555,14 @@ impl Latch {
         }
     }
 
-    /// True for the last one.
-    pub(crate) fn arrive(&self) -> bool {
+    /// The last one does something before the latch opens.
+    pub(crate) fn arrive(&self, last: impl FnOnce()) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         *missing = missing.saturating_sub(1);
-        let last = *missing == 0;
-        if last {
+        if *missing == 0 {
+            last();
             self.open.notify_all();
         }
-        last
     }
 
     /// False if it did not open in time.

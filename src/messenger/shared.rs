@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Numbers, Session};
 use crate::error::{Error, ErrorKind};
 use crate::event::Env;
+use crate::inject::Injector;
 use crate::message::{Message, Registry};
 use crate::proto::v1::{self, ConnectorParams, Terms};
 use crate::stats::{Counters, Stats};
@@ -24,7 +25,8 @@ use crate::worker::WorkerHandle;
 pub(crate) struct SharedParts {
     pub(crate) name: EntityName,
     pub(crate) auth_name: AuthName,
-    pub(crate) nonce: u32,
+    /// Changes with each rebind.
+    pub(super) nonce: AtomicU32,
     pub(crate) cluster_protocol: u32,
     pub(crate) require_authorizer: bool,
     pub(crate) config: Config,
@@ -32,6 +34,7 @@ pub(crate) struct SharedParts {
     pub(crate) policies: BTreeMap<EntityType, Policy>,
     pub(crate) registry: Registry,
     pub(crate) env: Arc<dyn Env>,
+    pub(crate) injector: Injector,
 }
 
 pub(crate) struct Shared {
@@ -101,6 +104,15 @@ impl Shared {
         since.unwrap_or_default().into()
     }
 
+    /// What tells this instance from others at the same address.
+    pub(crate) fn nonce(&self) -> u32 {
+        self.nonce.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn change_nonce(&self, by: u32) {
+        self.nonce.fetch_add(by, Ordering::Relaxed);
+    }
+
     pub(crate) fn next_session_id(&self) -> u64 {
         self.session_id.fetch_add(1, Ordering::Relaxed)
     }
@@ -147,11 +159,12 @@ impl Shared {
     /// A peer has said under which address it sees this side. The first one counts, unless an
     /// address with an ip was bound (session §3).
     pub(crate) fn learn_addr(&self, seen: EntityAddr) {
+        self.injector.delay_learning();
         let mut addrs = self.addrs.write().unwrap_or_else(PoisonError::into_inner);
         if addrs.0.is_empty() {
             let learned = EntityAddr {
                 kind: AddrType::Any,
-                nonce: self.nonce,
+                nonce: self.nonce(),
                 ..seen
             };
             tracing::debug!(addr = %learned, "learned the own address");
@@ -175,7 +188,7 @@ impl Shared {
         let own = self.addrs().as_legacy_addr();
         let addr = EntityAddr {
             kind: AddrType::Legacy,
-            nonce: self.nonce,
+            nonce: self.nonce(),
             ..own
         };
         let peer_type = session.peer_type;
@@ -238,7 +251,7 @@ impl Shared {
         *peer
             < EntityAddr {
                 kind: AddrType::Legacy,
-                nonce: self.nonce,
+                nonce: self.nonce(),
                 ..own
             }
     }
@@ -426,6 +439,7 @@ impl Shared {
     }
 
     pub(super) fn event(&self, connection: &Connection, event: &ConnectionEvent) {
+        self.injector.delay_event();
         self.watched(connection, None, || {
             for dispatcher in self.dispatchers() {
                 if guarded(|| dispatcher.event(connection, event)).is_err() {

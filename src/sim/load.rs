@@ -300,7 +300,9 @@ impl Scene {
             if messages > 0 && stats.dispatch_messages > messages
                 || bytes > 0 && stats.dispatch_bytes > bytes + slack
             {
-                return Err(format!("node {at}: beyond the dispatch throttle: {stats:?}"));
+                return Err(format!(
+                    "node {at}: beyond the dispatch throttle: {stats:?}"
+                ));
             }
             let full = host.config.send_queue_messages;
             if let Some(long) = host.to.values().find(|c| c.queued() > full) {
@@ -541,7 +543,9 @@ impl Scene {
         for at in 0..self.hosts.len() {
             if let Some(app) = self.hosts[at].app.clone() {
                 let known = self.connections(at);
-                known.iter().for_each(|connection| app.send(connection, 0, 100));
+                known
+                    .iter()
+                    .for_each(|connection| app.send(connection, 0, 100));
             }
         }
         let limit = self.now() + HEALING;
@@ -586,7 +590,10 @@ impl Scene {
             }
         }
         let left = self.world.finish();
-        let used = self.throttles.iter().find(|t| t.current() > 0 || t.waiting() > 0);
+        let used = self
+            .throttles
+            .iter()
+            .find(|t| t.current() > 0 || t.waiting() > 0);
         if let Some(used) = used {
             return Err(format!("units are left: {used:?}"));
         }

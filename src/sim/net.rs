@@ -523,10 +523,18 @@ impl Net {
         }
     }
 
-    /// Every stream and listener of a node is gone, and nobody is told: its power failed.
+    /// Every stream and listener of a node is gone, and nobody is told: its power failed. Who waits
+    /// for room learns of it by a probe.
     pub(super) fn vanish(&mut self, node: usize) {
-        self.ends.retain(|_, end| end.node != node);
         self.listeners.retain(|_, listener| listener.node != node);
+        self.ends.retain(|_, end| end.node != node);
+        let lost = |end: &End| end.in_flight > 0 && !self.ends.contains_key(&end.peer);
+        let waiting = self.ends.iter().filter(|(_, end)| lost(end));
+        let waiting: Vec<u64> = waiting.map(|(id, _)| *id).collect();
+        for to in waiting {
+            let after = self.chance.magnitude(10_000 * MS);
+            self.schedule(self.now + after, Event::Reset { to });
+        }
     }
 
     // Events.
@@ -616,9 +624,7 @@ impl Net {
         let over = end.fin || end.shut || end.error.is_some();
         Condition {
             readable: over || !end.inbox.is_empty(),
-            writable: end.error.is_some()
-                || end.shut
-                || !end.connecting && end.in_flight < window,
+            writable: end.error.is_some() || end.shut || !end.connecting && end.in_flight < window,
             hup: end.fin || end.shut,
             failed: end.error.is_some(),
             news: end.news,

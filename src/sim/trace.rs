@@ -56,10 +56,6 @@ impl Trace {
     pub(super) fn hash(&self) -> u64 {
         self.hasher.finish()
     }
-
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
 }
 
 impl fmt::Debug for Trace {

@@ -411,6 +411,13 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// A messenger that is dropped waits for its end, and nobody steps it any more.
+    fn drop(&mut self) {
+        (0..self.nodes.len()).for_each(|at| self.crash(at, false));
+    }
+}
+
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World")
