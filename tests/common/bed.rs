@@ -6,18 +6,18 @@
 )]
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::fs::DirEntry;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_messenger::message::Message;
 use async_messenger::proto::v1::State;
-use async_messenger::wire::{AddrType, AddrVec, EntityAddr, EntityType};
-use async_messenger::{Builder, Connection, Error, ErrorKind, Stats};
+use async_messenger::wire::{AddrVec, EntityAddr, EntityType};
+use async_messenger::{Builder, Connection, ConnectionEvent, DriverKind, Error, ErrorKind, Stats};
 
-use super::peers::{Peer, client, eventually, server};
-use super::scripted::{Listener, Wire, open_client};
+use super::peers::{Inbox, Peer, Seen, client, driver, eventually, server};
+use super::scripted::{Listener, Wire, announced, open_client};
 
 /// Which side the subject is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,15 +70,29 @@ impl Bed {
 
     /// The other connection works as if nothing had happened.
     pub fn bystander_echoes(&self) {
-        let message = Message::new(1).with_tid(77).with_front(&b"still here?"[..]);
+        let message = Message::new(2).with_tid(77).with_front(&b"ok?"[..]);
         self.bystander.send(message).expect("room");
         let inbox = match self.role {
             Role::Acceptor => &self.other.inbox,
             Role::Connector => &self.subject.inbox,
         };
-        let (from, reply) = inbox.message();
-        assert_eq!((&from, reply.tid()), (&self.bystander, 77));
-        assert_eq!(reply.front().to_bytes(), &b"still here?"[..]);
+        let reply = inbox.find("echo", |seen| match seen {
+            Seen::Message(from, message) if from == self.bystander => Some(message),
+            _ => None,
+        });
+        assert_eq!(reply.tid(), 77);
+        assert_eq!(reply.front().to_bytes(), &b"ok?"[..]);
+    }
+
+    /// The bystander has so many bytes echoed, in messages of 16 KiB.
+    pub fn bystander_sends(&self, bytes: usize) {
+        for _ in 0..bytes >> 14 {
+            let message = Message::new(2).with_front(vec![5; 16 << 10]);
+            self.bystander.send(message).expect("room");
+            self.other.inbox.message();
+        }
+        // What the subject's dispatcher has kept.
+        self.subject.inbox.0.try_iter().for_each(drop);
     }
 
     /// An open connection of the subject with a script, and the address that names the script.
@@ -87,8 +101,7 @@ impl Bed {
             Role::Acceptor => {
                 self.nonce += 1;
                 let wire = open_client(&self.subject.addrs, self.nonce);
-                let at = SocketAddr::from(([127, 0, 0, 1], 0));
-                (wire, EntityAddr::new(AddrType::Legacy, at, self.nonce))
+                (wire, announced(self.nonce))
             }
             Role::Connector => {
                 self.connect();
@@ -106,6 +119,11 @@ impl Bed {
             .expect("started")
     }
 
+    /// Lets the subject connect to a place that it has not been to.
+    pub fn move_listener(&mut self) {
+        self.listener = Listener::new();
+    }
+
     /// Where the subject connects to.
     pub fn listener(&self) -> &Listener {
         &self.listener
@@ -115,15 +133,21 @@ impl Bed {
         self.subject.messenger.stats()
     }
 
+    /// Accepted connections that exist. What the subject's dispatcher has kept does not count.
+    pub fn connections(&self) -> usize {
+        self.subject.inbox.0.try_iter().for_each(drop);
+        self.stats().connections
+    }
+
     /// Nobody panicked, nothing is left of what the scripts did, and everything is given back.
     pub fn finish(self) {
         self.bystander_echoes();
         let left = usize::from(self.role == Role::Acceptor);
         eventually("all connections but the bystander end", || {
-            self.stats().connections == left
+            self.connections() == left
         });
         self.bystander.mark_down();
-        eventually("the bystander ends", || self.stats().connections == 0);
+        eventually("the bystander ends", || self.connections() == 0);
         eventually("what is dispatched is given back", || {
             let stats = self.stats();
             (
@@ -190,9 +214,16 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Open descriptors of this process; 0 where they cannot be counted.
+/// Open descriptors of this process; 0 where they cannot be counted. The stand-in for kqueue keeps
+/// some of its own for the next queue, so only sockets count there.
 pub fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+    let sockets_only = driver() == DriverKind::Kqueue;
+    let counts = |entry: std::io::Result<DirEntry>| {
+        let target = entry.and_then(|entry| std::fs::read_link(entry.path()));
+        target.is_ok_and(|path| !sockets_only || path.to_string_lossy().starts_with("socket:"))
+    };
+    std::fs::read_dir("/proc/self/fd")
+        .map_or(0, |dir| dir.map(counts).filter(|counted| *counted).count())
 }
 
 /// Resident bytes of this process; 0 where they are not told.
@@ -259,4 +290,14 @@ pub fn in_child(test: &str, descriptors: u32) -> bool {
         "{test} did not run:\n{out}\n{err}"
     );
     false
+}
+
+impl Inbox {
+    /// The next attempt to connect that failed.
+    pub fn refusal(&self) -> Error {
+        self.find("refusal", |seen| match seen {
+            Seen::Event(_, ConnectionEvent::Refused(error)) => Some(error),
+            _ => None,
+        })
+    }
 }

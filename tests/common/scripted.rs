@@ -122,9 +122,25 @@ impl Wire {
         }
     }
 
+    /// Whether the subject greets, or ends the connection instead.
+    pub fn greeted(&mut self) -> Option<()> {
+        let mut hello = [0; SERVER_HELLO_LEN];
+        match self.socket.read_exact(&mut hello) {
+            Ok(()) => Some(()),
+            Err(e) if e.kind() == IoError::UnexpectedEof => None,
+            Err(e) if e.kind() == IoError::ConnectionReset => None,
+            Err(e) => panic!("neither greeted nor refused: {e}"),
+        }
+    }
+
     /// A message that the subject sends; its front, middle and data.
     pub fn take_message(&mut self) -> (u64, [Vec<u8>; 3]) {
         assert_eq!(self.take(1), [tag::MSG]);
+        self.take_message_body()
+    }
+
+    /// The same behind its tag.
+    pub fn take_message_body(&mut self) -> (u64, [Vec<u8>; 3]) {
         let header = self.take(53);
         assert_eq!(
             word(&header, 49),
@@ -178,6 +194,11 @@ pub fn client_hello(nonce: u32) -> Vec<u8> {
         &addr(SocketAddrV4::new([127, 0, 0, 1].into(), 0), nonce),
     ]
     .concat()
+}
+
+/// The address of such a client.
+pub fn announced(nonce: u32) -> EntityAddr {
+    EntityAddr::new(AddrType::Legacy, ([127, 0, 0, 1], 0).into(), nonce)
 }
 
 /// The authorizer of the method "none", of client.admin.
@@ -381,7 +402,12 @@ pub struct Listener {
 
 impl Listener {
     pub fn new() -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::at_port(([127, 0, 0, 1], 0).into())
+    }
+
+    /// On a port that the system chose before.
+    pub fn at_port(at: SocketAddr) -> Self {
+        let socket = TcpListener::bind(at).expect("a free port");
         socket.set_nonblocking(true).expect("an option");
         Self { socket }
     }
