@@ -1,0 +1,323 @@
+//! Peers that want in: which session they get, and when it is open (msgr1 §7, §11 to §13).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_driver::{Interest, Token};
+
+use super::peer::Peer;
+use super::{Cmd, Entry, Nascent, WorkerState, deregister};
+use crate::connection::{Connection, Link, Numbers, Session};
+use crate::error::{Error, ErrorKind};
+use crate::event::EventCenter;
+use crate::inject::{Step, Who};
+use crate::messenger::Ready;
+use crate::proto::v1::{Claim, Opened, Refusal, ReplyTag, Verdict, vet};
+use crate::proto::{Attempt, Decision, arbitrate};
+
+impl WorkerState {
+    /// A peer wants in. `Some`: it is in (msgr1 §7, §11, §12).
+    pub(super) fn claimed(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        claim: Claim,
+    ) -> Result<Option<Opened>, Error> {
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        let shared = Arc::clone(&peer.shared);
+        if peer.link.as_mut().is_some_and(Link::is_first_claim) {
+            let who = Who::of_claim(peer.connection.as_ref(), &claim);
+            shared.injector.step(Step::BannerReadAccepting, who)?;
+        }
+        let policy = shared.policy(claim.peer_type);
+        let terms = shared.terms(claim.peer_type, policy);
+        if let Err(refusal) = vet(&claim, &terms) {
+            tracing::debug!(peer = %claim.peer_addr, ?refusal, "refused");
+            return self.answer(slot, Verdict::Refuse(refusal));
+        }
+        if peer.connection.is_some() || policy.is_anonymous() {
+            return self.let_in(slot, &claim);
+        }
+        let Some(session) = shared.lookup(&claim.peer_addr) else {
+            return self.arbitrated(center, slot, &claim, None);
+        };
+        shared.injector.delay();
+        if session.home.id == self.me.id {
+            return self.arbitrated(center, slot, &claim, Some(&session));
+        }
+        if let Some(link) = self.take_link(center, slot) {
+            let nascent = Nascent {
+                link,
+                shared,
+                claim,
+            };
+            session.home.post(Cmd::Adopt(Box::new(nascent)));
+        }
+        Ok(None)
+    }
+
+    /// Takes in a link whose peer has a session here, and goes on with its handshake.
+    pub(super) fn adopt_nascent(&mut self, center: &mut EventCenter<Cmd>, nascent: Nascent) {
+        let Nascent {
+            link,
+            shared,
+            claim,
+        } = nascent;
+        let slot = self.insert(Entry::Peer(Peer::new(&shared, claim.peer_addr, None)));
+        let result = self.give_link(center, slot, link).and_then(|()| {
+            match self.claimed(center, slot, claim)? {
+                Some(opened) => self.opened(center, slot, &opened, Ready::Accepted),
+                None => Ok(()),
+            }
+        });
+        self.settle(center, slot, result);
+    }
+
+    /// Applies the rules for a peer that may have a session at home here.
+    pub(super) fn arbitrated(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        claim: &Claim,
+        session: Option<&Arc<Session>>,
+    ) -> Result<Option<Opened>, Error> {
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        let shared = Arc::clone(&peer.shared);
+        let policy = shared.policy(claim.peer_type);
+        let attempt = Attempt {
+            global_seq: claim.global_seq,
+            connect_seq: claim.connect_seq,
+            resetcheck: policy.resetcheck,
+            peer_first: shared.goes_first(&claim.peer_addr),
+        };
+        let home = session.and_then(|session| session.slot.get().copied());
+        let existing = home.and_then(|home| match self.entries.get(home) {
+            Some(Entry::Peer(old)) => Some(old.existing(old.connection.as_ref()?)),
+            _ => None,
+        });
+        let decision = arbitrate(existing.as_ref(), &attempt);
+        tracing::debug!(peer = %claim.peer_addr, ?existing, ?attempt, ?decision, "arbitrated");
+        let mut refusal = Refusal::new(
+            ReplyTag::ResetSession,
+            claim,
+            &shared.terms(claim.peer_type, policy),
+        );
+        let old = session.map(|session| Connection(Arc::clone(session)));
+        let step = |step| {
+            let who = Who::of_claim(old.as_ref(), claim);
+            shared.injector.step(step, who)
+        };
+        match (decision, home) {
+            (Decision::Open, _) => return self.let_in(slot, claim),
+            (Decision::Supersede, Some(home)) => {
+                let text = "the peer has opened a new connection";
+                let error = Error::text(ErrorKind::Disconnected, text);
+                self.end(center, home, error);
+                return self.let_in(slot, claim);
+            }
+            (
+                Decision::Replace {
+                    global_seq,
+                    peer_reset,
+                    reset,
+                },
+                Some(home),
+            ) => {
+                refusal.tag = ReplyTag::RetryGlobal;
+                refusal.global_seq = global_seq;
+                step(Step::SendRetryGlobal)?;
+                self.replace(center, slot, home, (peer_reset, reset))?;
+                return self.answer(home, Verdict::Refuse(refusal));
+            }
+            (Decision::RetryGlobal(global_seq), _) => {
+                step(Step::SendRetryGlobal)?;
+                refusal.tag = ReplyTag::RetryGlobal;
+                refusal.global_seq = global_seq;
+            }
+            (Decision::RetrySession(connect_seq), _) => {
+                refusal.tag = ReplyTag::RetrySession;
+                refusal.connect_seq = connect_seq;
+            }
+            (Decision::Wait, _) => {
+                refusal.tag = ReplyTag::Wait;
+                // So that the own attempt goes on, whatever becomes of this one.
+                if let Some(session) = session {
+                    Connection(Arc::clone(session)).send_keepalive();
+                }
+            }
+            _ => refusal.tag = ReplyTag::ResetSession,
+        }
+        self.answer(slot, Verdict::Refuse(refusal))
+    }
+
+    /// The session at `home` takes over the link at `slot` (msgr1 §12).
+    pub(super) fn replace(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        home: Token,
+        (peer_reset, reset): (bool, bool),
+    ) -> Result<(), Error> {
+        let Some(link) = self.take_link(center, slot) else {
+            return Ok(());
+        };
+        let Some(old) = self.peer(home) else {
+            link.close();
+            return Ok(());
+        };
+        old.shared.injector.delay();
+        if reset {
+            old.discard_delayed(center);
+        }
+        old.hang_up(center);
+        if let Some(connection) = &old.connection {
+            connection.0.wake();
+        }
+        old.peer_reset |= peer_reset;
+        if reset {
+            old.reset_session();
+        }
+        old.replacing = true;
+        let numbers = old.numbers;
+        self.give_link(center, home, link)?;
+        *self
+            .peer(home)
+            .map(Peer::numbers_mut)
+            .unwrap_or(&mut Numbers::default()) = numbers;
+        Ok(())
+    }
+
+    /// Takes a link out of its entry, which is forgotten.
+    pub(super) fn take_link(&mut self, center: &mut EventCenter<Cmd>, slot: Token) -> Option<Link> {
+        let link = self.peer(slot)?.link.take()?;
+        deregister(center, link.token);
+        self.remove(center, slot);
+        Some(link)
+    }
+
+    /// Puts a link into an entry, with a new deadline for its handshake.
+    pub(super) fn give_link(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        mut link: Link,
+    ) -> Result<(), Error> {
+        let system = |e: io::Error| Error::io(ErrorKind::System, e);
+        let source = link.source.clone();
+        link.token = center
+            .register(source, Interest::BOTH, slot.to_u64())
+            .map_err(system)?;
+        let Some(peer) = self.peer(slot) else {
+            return Ok(());
+        };
+        peer.link = Some(link);
+        let deadline = center.now() + peer.shared.config.ready_timeout;
+        peer.timer = Some(center.set_timer(deadline, slot.to_u64()));
+        Ok(())
+    }
+
+    /// Opens the session of a peer: the one that its link belongs to, or a new one.
+    pub(super) fn let_in(&mut self, slot: Token, claim: &Claim) -> Result<Option<Opened>, Error> {
+        let me = self.me.clone();
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        let shared = Arc::clone(&peer.shared);
+        let policy = shared.policy(claim.peer_type);
+        if peer.connection.is_none() {
+            let who = (claim.peer_type, claim.peer_addr);
+            let session = Session::new(&shared, who, policy.clone(), me, false);
+            let fresh = session.slot.set(slot).is_ok();
+            debug_assert!(fresh, "the session is new");
+            let registered = policy.is_anonymous() || shared.register(&session);
+            shared.injector.delay();
+            if !registered {
+                let text = "another connection of the same peer was quicker";
+                return Err(Error::text(ErrorKind::Disconnected, text));
+            }
+            if let Some(place) = peer.link.as_mut().and_then(|link| link.place.take()) {
+                *session.place() = Some(Arc::new(place));
+            }
+            peer.addr = claim.peer_addr;
+            peer.connection = Some(Connection(session));
+        }
+        let step = match claim.connect_seq {
+            0 => Step::SendAccept,
+            _ => Step::SendReconnectOk,
+        };
+        let reset = peer.peer_reset;
+        let numbers = peer.numbers_mut();
+        if reset {
+            numbers.in_seq = 0;
+        }
+        numbers.connect_seq = claim.connect_seq.wrapping_add(1);
+        numbers.peer_global_seq = claim.global_seq;
+        let in_seq = numbers.in_seq;
+        let who = Who::of_claim(peer.connection.as_ref(), claim);
+        shared.injector.step(step, who)?;
+        let verdict = Verdict::Open {
+            features: policy.features_supported,
+            global_seq: shared.next_global_seq(0),
+            lossy: policy.lossy,
+            in_seq,
+            reset,
+            protocol_version: claim.protocol_version,
+        };
+        self.answer(slot, verdict)
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        slot: Token,
+        verdict: Verdict,
+    ) -> Result<Option<Opened>, Error> {
+        let Some(peer) = self.peer(slot) else {
+            return Ok(None);
+        };
+        match &mut peer.link {
+            Some(link) => link
+                .answer(verdict)
+                .inspect_err(|_| peer.shared.injector.delay()),
+            None => Ok(None),
+        }
+    }
+
+    /// The handshake is done.
+    pub(super) fn opened(
+        &mut self,
+        center: &mut EventCenter<Cmd>,
+        slot: Token,
+        opened: &Opened,
+        ready: Ready,
+    ) -> Result<(), Error> {
+        let Some(peer) = self.peer(slot) else {
+            return Ok(());
+        };
+        let (Some(link), Some(connection)) = (&mut peer.link, peer.connection.clone()) else {
+            return Ok(());
+        };
+        #[cfg(feature = "sim")]
+        let opened = &crate::sim::plant::opened(opened, peer.replacing);
+        if !link.open(&connection, opened) {
+            self.remove(center, slot);
+            return Ok(());
+        }
+        if let Some(timer) = peer.timer.take() {
+            center.cancel_timer(timer);
+        }
+        peer.watch(center, slot);
+        peer.backoff = Duration::ZERO;
+        (peer.was_ready, peer.replacing, peer.peer_reset) = (true, false, false);
+        let shared = Arc::clone(&peer.shared);
+        tracing::debug!(peer = ?connection, ?ready, "ready");
+        shared.ready(&connection, ready)?;
+        let who = Who::Open(&connection, ready == Ready::Accepted);
+        shared.injector.step(Step::Ready, who)?;
+        self.send(center, slot, &connection.0)
+    }
+}
