@@ -260,11 +260,10 @@ impl Ledger {
             if sent.over || peer.is_none_or(|peer| peer.nonce != sent.nonce) {
                 continue;
             }
-            for kind in 0..KINDS.len() {
-                let mut wanted = sent.void[kind] + 1..=sent.count[kind];
-                let gone = wanted.find(|number| !self.got.contains_key(&(*who, kind, *number)));
+            for (at, kind) in KINDS.iter().enumerate() {
+                let mut wanted = sent.void[at] + 1..=sent.count[at];
+                let gone = wanted.find(|number| !self.got.contains_key(&(*who, at, *number)));
                 if let Some(number) = gone {
-                    let kind = KINDS[kind];
                     return Some(format!(
                         "number {number} of type {kind} of {who:?} has not arrived; {sent:?}"
                     ));

@@ -625,7 +625,8 @@ impl Net {
         Condition {
             readable: over || !end.inbox.is_empty(),
             writable: end.error.is_some() || end.shut || !end.connecting && end.in_flight < window,
-            hup: end.fin || end.shut,
+            // As kernels do: a reset ends both directions.
+            hup: over,
             failed: end.error.is_some(),
             news: end.news,
         }

@@ -167,7 +167,6 @@ impl World {
     ///
     /// # Panics
     /// If the node has crashed and was not booted.
-    #[must_use]
     pub fn builder(&self, at: usize, name: EntityName, config: &Config) -> Builder {
         let pool = self.nodes[at].pool.as_ref().expect("the node runs");
         Messenger::builder(name)

@@ -150,9 +150,20 @@ impl WorkerState {
                     Connection(Arc::clone(session)).send_keepalive();
                 }
             }
-            _ => refusal.tag = ReplyTag::ResetSession,
+            (Decision::ResetSession, Some(home)) => self.start_over(center, home),
+            _ => {}
         }
         self.answer(slot, Verdict::Refuse(refusal))
+    }
+
+    /// The peer is told to forget a session that this side never heard to be open. If it was let in
+    /// by that session, the answer to the own attempt may still be on its way, and must not count.
+    fn start_over(&mut self, center: &mut EventCenter<Cmd>, home: Token) {
+        let Some(peer) = self.peer(home) else { return };
+        if peer.link.is_some() {
+            peer.hang_up(center);
+            self.connect(center, home);
+        }
     }
 
     /// The session at `home` takes over the link at `slot` (msgr1 §12).
@@ -178,7 +189,9 @@ impl WorkerState {
         if let Some(connection) = &old.connection {
             connection.0.wake();
         }
-        old.peer_reset |= peer_reset;
+        // Of a session that was never open nothing is lost, and then SEQ is safer than READY: it makes
+        // this side wait until the peer knows that it was let in.
+        old.peer_reset |= peer_reset && old.was_ready;
         if reset {
             old.reset_session();
         }

@@ -35,7 +35,7 @@ pub(crate) struct Global {
           value_parser = seconds)]
     pub(crate) timeout: Duration,
 
-    /// Take messenger options from the section [global] of this ceph.conf
+    /// Take messenger options from the global section of this ceph.conf
     #[arg(long, global = true, value_name = "FILE")]
     conf: Option<PathBuf>,
 
