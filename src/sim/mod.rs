@@ -14,6 +14,7 @@ mod ledger;
 mod load;
 mod net;
 pub(crate) mod plant;
+mod scene;
 mod stack;
 mod trace;
 mod world;
