@@ -3,6 +3,7 @@
 //! Two locks, never held while user code runs, and taken in this order: `tx` (the flusher's
 //! things), then `queue`. Receiving state is not here; it belongs to the session's home worker.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -31,6 +32,12 @@ const BATCH_MESSAGES: usize = 64;
 const INLINE_BYTES: usize = 64 << 10;
 /// How much the worker writes for one session before it turns to others.
 const WORKER_BYTES: usize = 4 << 20;
+
+thread_local! {
+    /// Messages between the queue and their encoding, which is outside of the queue's lock. Empty
+    /// between flushes; here for its allocation, which each session would have otherwise.
+    static TAKEN: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+}
 
 pub(crate) struct Session {
     /// Unique in the messenger; the class of its messages in the dispatch queue. From 1.
@@ -68,8 +75,6 @@ struct Tx {
     batch: TxBatch,
     /// Messages of this link that the peer has not acknowledged; always empty if lossy.
     sent: VecDeque<Message>,
-    /// Taken from the queue, to be encoded outside of its lock. Empty between flushes.
-    taken: Vec<Message>,
 }
 
 struct TxLink {
@@ -286,13 +291,21 @@ impl Session {
     /// Writes what is queued. Only for whoever holds the gate at `Flushing`.
     fn flush(&self, budget: usize) -> io::Result<Flushed> {
         let mut waiting = Vec::new();
-        let flushed = self.flush_locked(budget, &mut waiting);
+        let mut taken = TAKEN.take();
+        let flushed = self.flush_locked(budget, &mut taken, &mut waiting);
+        debug_assert!(taken.is_empty());
+        TAKEN.set(taken);
         // No task is woken under a lock: what wakers do is not ours.
         waiting.into_iter().for_each(Waker::wake);
         flushed
     }
 
-    fn flush_locked(&self, budget: usize, waiting: &mut Vec<Waker>) -> io::Result<Flushed> {
+    fn flush_locked(
+        &self,
+        budget: usize,
+        taken: &mut Vec<Message>,
+        waiting: &mut Vec<Waker>,
+    ) -> io::Result<Flushed> {
         let injector = &self.shared.injector;
         if injector.breaks_link() {
             self.cut();
@@ -324,10 +337,10 @@ impl Session {
             if written >= budget {
                 return Ok(Flushed::More);
             }
-            tx.take(&mut queue, &self.shared);
+            tx.take(&mut queue, &self.shared, taken);
             waiting.append(&mut queue.take_waiting());
             drop(queue);
-            tx.encode(!self.is_lossy());
+            tx.encode(taken, !self.is_lossy());
         }
     }
 
@@ -513,7 +526,7 @@ impl Tx {
     }
 
     /// Takes what fits into one batch.
-    fn take(&mut self, queue: &mut SendQueue, shared: &Shared) {
+    fn take(&mut self, queue: &mut SendQueue, shared: &Shared, taken: &mut Vec<Message>) {
         let Some(link) = &self.link else {
             debug_assert!(false, "flushing without a link");
             queue.gate = Gate::Down;
@@ -527,16 +540,16 @@ impl Tx {
             }
         }
         let mut bytes = 0;
-        while bytes < BATCH_BYTES && self.taken.len() < BATCH_MESSAGES {
+        while bytes < BATCH_BYTES && taken.len() < BATCH_MESSAGES {
             let Some(message) = queue.pop() else { return };
             bytes += message.size();
-            self.taken.push(message);
+            taken.push(message);
         }
     }
 
-    fn encode(&mut self, keep: bool) {
+    fn encode(&mut self, taken: &mut Vec<Message>, keep: bool) {
         let Some(link) = &self.link else { return };
-        for mut message in self.taken.drain(..) {
+        for mut message in taken.drain(..) {
             self.out_seq += 1;
             if keep {
                 message.head_mut().seq = self.out_seq;

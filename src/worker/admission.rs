@@ -160,7 +160,8 @@ impl WorkerState {
     /// by that session, the answer to the own attempt may still be on its way, and must not count.
     fn start_over(&mut self, center: &mut EventCenter<Cmd>, home: Token) {
         let Some(peer) = self.peer(home) else { return };
-        if peer.link.is_some() {
+        let is_own = |link: &Link| !link.is_open() && !link.is_accepting();
+        if peer.link.as_ref().is_some_and(is_own) {
             peer.hang_up(center);
             self.connect(center, home);
         }

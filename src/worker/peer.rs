@@ -105,7 +105,8 @@ impl Peer {
         let line = self.link.as_mut().and_then(|link| link.delayed.as_mut());
         let held = line.and_then(|line| line.release(timer));
         match (held, &self.connection) {
-            (Some((message, permits)), Some(connection)) => {
+            // Whoever has marked it down hears no more of it.
+            (Some((message, permits)), Some(connection)) if !connection.is_closed() => {
                 self.shared.deliver(connection, message, permits)
             }
             _ => Ok(()),
