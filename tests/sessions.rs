@@ -120,7 +120,8 @@ fn send(connection: &Connection, number: u64) {
     }
 }
 
-fn check_lossless(seed: u64, one_in: u32, messages: u64, [server, client]: [Policy; 2]) {
+/// Returns how many links were broken.
+fn check_lossless(seed: u64, one_in: u32, messages: u64, [server, client]: [Policy; 2]) -> u64 {
     let faults = Faults::new(seed, one_in);
     let stack = FaultyStack::new(driver(), &faults);
     let workers = Workers::start_on(&config(), stack, Arc::new(SystemEnv)).expect("start");
@@ -148,13 +149,15 @@ fn check_lossless(seed: u64, one_in: u32, messages: u64, [server, client]: [Poli
 
     let connection = b.connect(EntityType::OSD, &addrs).expect("a connection");
     (0..messages).for_each(|number| send(&connection, number));
-    let waited = done.recv_timeout(2 * DEADLINE);
+    let waited = done.recv_timeout(10 * DEADLINE);
     there.assert_right();
     back.assert_right();
     let state = (&there.next, &back.next, &faults.broken, &connection);
     waited.unwrap_or_else(|e| panic!("{e}: {state:?} {:?} {:?}", a.stats(), b.stats()));
-    println!("{} links broken", faults.broken.load(Ordering::Relaxed));
+    let broken = faults.broken.load(Ordering::Relaxed);
+    println!("{broken} links broken, {messages} messages each way");
     faults.one_in.store(0, Ordering::Relaxed);
+    broken
 }
 
 #[test]
@@ -168,4 +171,16 @@ fn lossless_peers_lose_nothing_when_links_break() {
     for make in [Policy::lossless_peer, Policy::lossless_peer_reuse] {
         check_lossless(2, 30, 5_000, [make(0), make(0)]);
     }
+}
+
+#[test]
+#[ignore = "the full number of messages, a minute"]
+fn a_thousand_broken_links_in_a_hundred_thousand_messages() {
+    let broken = check_lossless(
+        3,
+        40,
+        100_000,
+        [Policy::lossless_peer(0), Policy::lossless_peer(0)],
+    );
+    assert!(broken >= 1000, "only {broken}");
 }

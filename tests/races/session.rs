@@ -67,6 +67,7 @@ pub(crate) struct Session {
     pub(crate) overtaken: u8,
     pub(crate) replacing: bool,
     pub(crate) peer_reset: bool,
+    pub(crate) was_ready: bool,
     /// Attempts turned down in a row because of a takeover.
     pub(crate) turned_down: u8,
     /// Times that the peer has asked for a newer incarnation, since the last link that opened.
@@ -92,6 +93,7 @@ impl Session {
             overtaken: 0,
             replacing: false,
             peer_reset: false,
+            was_ready: false,
             turned_down: 0,
             leaps: 0,
             gate: Gate::Down,
@@ -143,9 +145,12 @@ impl Session {
         self.gate = Gate::Open;
     }
 
-    /// `Session::reset`, and the worker's part of it: what was on its way is void.
+    /// `Peer::reset_session` and `Session::reset`: what was on its way is void, if anything was.
     pub(crate) fn reset(&mut self) -> Vec<u8> {
         (self.connect_seq, self.peer_global_seq, self.in_seq) = (0, 0, 0);
+        if !std::mem::take(&mut self.was_ready) {
+            return Vec::new();
+        }
         (self.out_seq, self.ack, self.keepalive) = (0, None, false);
         let sent = std::mem::take(&mut self.sent);
         let replay = std::mem::take(&mut self.replay);

@@ -456,10 +456,19 @@ impl World {
                 refusal.tag = ReplyTag::Wait;
                 self.sides[me].session().keepalive = true;
             }
-            Decision::ResetSession => {}
+            Decision::ResetSession => self.start_over(me),
             Decision::Supersede => panic!("nobody is lossy"),
         }
         self.answer(id, me, Verdict::Refuse(refusal));
+    }
+
+    /// The own attempt may be answered for the session that the peer is told to forget.
+    fn start_over(&mut self, me: usize) {
+        let session = self.sides[me].session.as_ref();
+        if session.is_some_and(|session| session.link.is_some()) {
+            self.hang_up(me);
+            self.connect(me);
+        }
     }
 
     /// The link gets to belong to the session; the one that it had ends.
@@ -513,6 +522,7 @@ impl World {
         assert_eq!(session.link, Some(id), "a link of nobody opens");
         session.connect_seq = opened.connect_seq;
         session.peer_global_seq = opened.global_seq;
+        session.was_ready = true;
         (session.replacing, session.peer_reset) = (false, false);
         (session.turned_down, session.leaps) = (0, 0);
         session.open(opened);

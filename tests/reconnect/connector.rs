@@ -239,31 +239,28 @@ fn pauses_between_attempts_double_up_to_the_longest() {
     };
     let subject = Subject::with(Policy::lossless_peer(0), 1, config);
     let listener = Listener::new();
+    let begun = Instant::now();
     let connection = connect(&subject, &listener);
     send(&connection, 5);
     let mut silent = listener.accept();
-    let mut last = Instant::now();
-    for pause in [40, 80, 160, 160, 160, 160, 160] {
-        // It sends its banner, and gives up without having been answered.
-        silent.take(BANNER.len());
-        assert_eq!(silent.end(), b"");
+    let mut least = Duration::ZERO;
+    for pause in [40, 80, 160, 160, 160, 160, 160, 160, 160, 160] {
+        // It sends its banner, if there is time for that, and gives up without an answer.
+        assert!(BANNER.starts_with(&silent.end()));
         let ended = Instant::now();
         silent = listener.accept();
-        // Some of the pause may be random, and the script may have been late.
-        let (whole, since) = (last.elapsed(), ended.elapsed());
+        // Up to a quarter of each pause is left out by chance.
+        least += ms(30 + pause * 3 / 4);
+        let (whole, last) = (begun.elapsed(), ended.elapsed());
         assert!(
-            whole >= ms(30 + pause / 2),
-            "{whole:?} is less than {pause} ms"
+            whole >= least,
+            "{whole:?} at the pause of {pause} ms, not {least:?}"
         );
-        assert!(since < ms(2000), "{since:?} is more than {pause} ms");
-        last = Instant::now();
+        // Unbounded, the last one would take more than 15 seconds.
+        assert!(last < ms(10_000), "{last:?} is more than {pause} ms");
     }
     assert!(!connection.is_closed());
-    drop(silent);
-    let (mut wire, connect) = attempt(&listener);
-    assert_eq!(connect.connect_seq, 0);
-    let_in(&mut wire, &connect, (0, 0));
-    assert_eq!(take_numbered(&mut wire), (1, 5));
+    assert_eq!(connection.queued(), 1);
     subject.end();
 }
 
