@@ -104,7 +104,9 @@ impl WorkerState {
             self.writable(center, slot)?;
         }
         if ready.contains(Readiness::READ) {
-            self.receive(center, slot, ready.contains(Readiness::HUP))?;
+            // After either the end may be behind what is there, and nothing tells of it again.
+            let last = ready.contains(Readiness::HUP) || ready.contains(Readiness::ERR);
+            self.receive(center, slot, last)?;
         }
         Ok(())
     }
