@@ -367,7 +367,7 @@ impl Session {
         self.lossy.store(opened.lossy, Ordering::Relaxed);
         match opened.acked {
             Some(acked) if queue.replays() == 0 => tx.out_seq = acked,
-            Some(acked) => tx.out_seq += queue.trim_replay(acked),
+            Some(acked) => tx.out_seq = tx.out_seq.wrapping_add(queue.trim_replay(acked)),
             None if queue.replays() == 0 => tx.out_seq = 0,
             None => {}
         }
@@ -417,7 +417,7 @@ impl Session {
         let sent = std::mem::take(&mut tx.sent);
         #[cfg(feature = "sim")]
         let sent = crate::sim::plant::replay(sent);
-        tx.out_seq -= sent.len() as u64;
+        tx.out_seq = tx.out_seq.wrapping_sub(sent.len() as u64);
         self.connected.store(false, Ordering::Release);
         let mut queue = self.queue();
         if queue.gate != Gate::Closed {
@@ -550,7 +550,7 @@ impl Tx {
     fn encode(&mut self, taken: &mut Vec<Message>, keep: bool) {
         let Some(link) = &self.link else { return };
         for mut message in taken.drain(..) {
-            self.out_seq += 1;
+            self.out_seq = self.out_seq.wrapping_add(1);
             if keep {
                 message.head_mut().seq = self.out_seq;
                 self.sent.push_back(message.share());

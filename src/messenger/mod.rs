@@ -13,7 +13,7 @@ mod watchdog;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 pub use builder::Builder;
@@ -98,6 +98,8 @@ struct Life {
     /// Bound before the start; their peers wait in the backlog.
     listeners: Vec<(Box<dyn Listener>, EntityAddr)>,
     thread: Option<JoinHandle<()>>,
+    /// Which one that is or was, also while somebody waits for its end.
+    dispatch_thread: Option<ThreadId>,
 }
 
 #[derive(Clone, Default)]
@@ -326,6 +328,7 @@ impl Messenger {
             }
         }
         let dispatchers = std::mem::take(&mut life.dispatchers);
+        life.dispatch_thread = life.thread.as_ref().map(|thread| thread.thread().id());
         self.shared.start(dispatchers, self.workers.least_loaded());
         life.thread = dispatch().map_err(|e| Error::io(ErrorKind::System, e))?;
         life.phase = Phase::Started;
@@ -448,12 +451,7 @@ impl Messenger {
     pub fn wait(&self) -> Result<(), Error> {
         let mut life = self.life();
         let me = std::thread::current().id();
-        if life
-            .thread
-            .as_ref()
-            .is_some_and(|thread| thread.thread().id() == me)
-            || self.workers.is_worker_thread()
-        {
+        if life.dispatch_thread == Some(me) || self.workers.is_worker_thread() {
             return Err(Error::misuse(
                 "wait() was called by a handler: it would wait for itself",
             ));

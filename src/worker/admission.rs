@@ -282,7 +282,12 @@ impl WorkerState {
             reset,
             protocol_version: claim.protocol_version,
         };
-        self.answer(slot, verdict)
+        let opened = self.answer(slot, verdict)?;
+        // From here on the rules look at its numbers (msgr1 §13).
+        if let Some(peer) = self.peer(slot) {
+            peer.replacing = false;
+        }
+        Ok(opened)
     }
 
     pub(super) fn answer(
@@ -316,7 +321,10 @@ impl WorkerState {
             return Ok(());
         };
         #[cfg(feature = "sim")]
-        let opened = &crate::sim::plant::opened(opened, peer.replacing);
+        let opened = &{
+            let takeover = ready == Ready::Accepted && peer.was_ready;
+            crate::sim::plant::opened(opened, takeover)
+        };
         if !link.open(&connection, opened) {
             self.remove(center, slot);
             return Ok(());

@@ -149,7 +149,11 @@ impl Peer {
         let Some(connection) = self.connection.clone() else {
             return;
         };
-        *self.numbers_mut() = Numbers::default();
+        let numbers = self.numbers_mut();
+        *numbers = Numbers {
+            peer_global_seq: numbers.peer_global_seq,
+            ..Numbers::default()
+        };
         if !std::mem::take(&mut self.was_ready) {
             // A handshake of two attempts that met may break when one side counts it already. Then
             // there is a difference, but nothing was sent, and nothing is lost.

@@ -16,7 +16,7 @@ use async_messenger::proto::v1::State;
 use async_messenger::wire::{AddrVec, EntityAddr, EntityType};
 use async_messenger::{Builder, Connection, ConnectionEvent, DriverKind, Error, ErrorKind, Stats};
 
-use super::peers::{Inbox, Peer, Seen, client, driver, eventually, server};
+use super::peers::{DEADLINE, Inbox, Peer, Seen, client, driver, eventually, server};
 use super::scripted::{Listener, Wire, announced, open_client};
 
 /// Which side the subject is.
@@ -266,6 +266,12 @@ pub fn cpu_time_over(span: Duration) -> Duration {
 pub fn in_child(test: &str, descriptors: u32) -> bool {
     const MARK: &str = "MSGR_TEST_CHILD";
     if std::env::var(MARK).is_ok_and(|name| name == test) {
+        // Whoever waits for this process waits without limit.
+        std::thread::spawn(|| {
+            std::thread::sleep(4 * DEADLINE);
+            eprintln!("not done within {:?}", 4 * DEADLINE);
+            std::process::exit(1);
+        });
         return true;
     }
     let exe = std::env::current_exe().expect("a path");

@@ -114,6 +114,11 @@ impl Wire {
 
     /// Waits until the subject ends the connection; returns what it sent before.
     pub fn end(mut self) -> Vec<u8> {
+        self.take_end()
+    }
+
+    /// The same, and keeps this end open.
+    pub fn take_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.socket.read_to_end(&mut bytes) {
             Ok(_) => bytes,
@@ -405,9 +410,17 @@ impl Listener {
         Self::at_port(([127, 0, 0, 1], 0).into())
     }
 
-    /// On a port that the system chose before.
+    /// On a port that the system chose before, as soon as it is free.
     pub fn at_port(at: SocketAddr) -> Self {
-        let socket = TcpListener::bind(at).expect("a free port");
+        let mut bound = None;
+        eventually("the port is free", || {
+            match TcpListener::bind(at) {
+                Ok(socket) => bound = Some(socket),
+                Err(e) => assert_eq!(e.kind(), IoError::AddrInUse, "{e}"),
+            }
+            bound.is_some()
+        });
+        let socket = bound.expect("just set");
         socket.set_nonblocking(true).expect("an option");
         Self { socket }
     }

@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_messenger::message::Message;
 use async_messenger::wire::EntityName;
 use async_messenger::{Messenger, Policy};
 
 use crate::bed::{cpu_time_over, in_child};
-use crate::peers::{Recorder, config, eventually, localhost};
+use crate::peers::{DEADLINE, Recorder, config, eventually, localhost};
 use crate::scripted::*;
 use crate::{Setting, keep};
 
@@ -47,7 +47,8 @@ fn check_exhaustion(greedy: bool) {
     let done = AtomicBool::new(!greedy);
     std::thread::scope(|scope| {
         let thief = scope.spawn(|| {
-            while !done.load(Ordering::SeqCst) {
+            let deadline = Instant::now() + DEADLINE;
+            while !done.load(Ordering::SeqCst) && Instant::now() < deadline {
                 if let Ok(file) = File::open("/dev/null") {
                     return Some(file);
                 }

@@ -61,6 +61,8 @@ fn a_handler_that_marks_its_connection_down_gets_no_more_of_it() {
         }
         Some(message)
     });
+    // Dropped before the messenger, whatever happens: the handler does not wait for ever.
+    let go = go;
     let mut wire = open_client(&server.addrs, 1);
     wire.send(
         &(1..10)
@@ -177,6 +179,8 @@ fn the_loopback_connection_is_full_when_its_handler_does_not_keep_up() {
                 let _ = wait.lock().expect("not poisoned").recv();
                 Some(message)
             });
+    // Dropped before the messenger, whatever happens: the handler does not wait for ever.
+    let go = go;
     let loopback = stage.messenger.loopback().expect("started");
     let mut sent = 0;
     let back = loop {

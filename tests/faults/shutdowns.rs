@@ -141,7 +141,8 @@ fn whoever_is_being_accepted_while_a_messenger_ends_is_let_go() {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !done.load(Ordering::SeqCst) {
+                let deadline = Instant::now() + DEADLINE;
+                while !done.load(Ordering::SeqCst) && Instant::now() < deadline {
                     // Refused as soon as nobody listens.
                     if let Ok(socket) = std::net::TcpStream::connect(target) {
                         drop(socket);
@@ -192,11 +193,13 @@ fn no_connection_outlives_the_messenger_that_made_it() {
         let connections = std::thread::scope(|scope| {
             let connecting = scope.spawn(|| {
                 let mut connections = Vec::new();
+                let deadline = Instant::now() + DEADLINE;
                 while let Ok(connection) = messenger.connect(EntityType::OSD, &target) {
                     // The next one is another one.
                     connections.last().map(Connection::mark_down);
                     connections.push(connection);
                     made.fetch_add(1, Ordering::SeqCst);
+                    assert!(Instant::now() < deadline, "the messenger never ends");
                 }
                 connections
             });

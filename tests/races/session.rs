@@ -147,7 +147,7 @@ impl Session {
 
     /// `Peer::reset_session` and `Session::reset`: what was on its way is void, if anything was.
     pub(crate) fn reset(&mut self) -> Vec<u8> {
-        (self.connect_seq, self.peer_global_seq, self.in_seq) = (0, 0, 0);
+        (self.connect_seq, self.in_seq) = (0, 0);
         if !std::mem::take(&mut self.was_ready) {
             return Vec::new();
         }

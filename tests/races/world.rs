@@ -503,6 +503,7 @@ impl World {
             protocol_version: 10,
         };
         self.answer(id, me, verdict);
+        self.sides[me].session().replacing = false;
     }
 
     fn answer(&mut self, id: LinkId, me: usize, verdict: Verdict) {

@@ -374,3 +374,59 @@ fn from_listener(subject: &Subject, listener: &Listener) -> Wire {
     wire.send(&[BANNER, &addr(listener.at(), SERVER_NONCE)].concat());
     wire
 }
+
+/// A peer that claims to have received more than could ever be sent.
+#[test]
+fn a_peer_that_claims_to_have_received_everything_does_no_harm() {
+    for (policy, _) in lossless() {
+        let subject = Subject::new(policy);
+        let home = Home::new(7);
+        let mut wire = home.knock(&subject);
+        check_open(&mut wire, (1, 0), (0, u64::MAX));
+        wire.send(&Frame::new(1).bytes());
+        let (connection, _) = subject.inbox.message();
+        wire.take(9);
+        send(&connection, 5);
+        send(&connection, 6);
+        // The worker lives.
+        let mut other = Home::new(8).open(&subject);
+        check_nothing_pending(&mut other);
+        subject.end();
+    }
+}
+
+/// It is let in, and breaks before it has said what it received (msgr1 §13).
+#[test]
+fn a_session_that_was_let_in_is_not_being_taken_over_any_more() {
+    let subject = Subject::new(Policy::stateful_server(0));
+    let home = Home::new(7);
+    let (wire, connection) = exchanged(&subject, &home);
+    broken(wire, &connection, &home, false);
+    let mut wire = home.knock(&subject);
+    assert_eq!(ask(&mut wire, (11, 9)), retry_global(10));
+    assert_eq!(ask(&mut wire, (12, 9)).0, reply::SEQ);
+    let mut next = home.knock(&subject);
+    assert_eq!(ask(&mut next, (13, 9)), retry_session(11));
+    assert_eq!(ask(&mut next, (13, 11)), retry_global(12));
+    check_open(&mut next, (14, 11), (1, 0));
+    assert_eq!(take_numbered(&mut next), (1, 77));
+    subject.end();
+}
+
+/// A reset session still knows which attempts are stale (msgr1 §17).
+#[test]
+fn a_reset_session_still_knows_which_attempts_are_stale() {
+    let subject = Subject::new(Policy::stateful_server(0));
+    let home = Home::new(7);
+    let (wire, connection) = exchanged(&subject, &home);
+    broken(wire, &connection, &home, false);
+    let mut wire = home.knock(&subject);
+    assert_eq!(ask(&mut wire, (11, 0)), retry_global(10));
+    assert_eq!(subject.remote_reset(), 1);
+    let faults = subject.messenger.stats().faults;
+    drop(wire);
+    eventually("it notices", || subject.messenger.stats().faults > faults);
+    let mut wire = home.knock(&subject);
+    assert_eq!(ask(&mut wire, (5, 0)), retry_global(10));
+    subject.end();
+}
