@@ -328,9 +328,9 @@ impl Messenger {
             }
         }
         let dispatchers = std::mem::take(&mut life.dispatchers);
-        life.dispatch_thread = life.thread.as_ref().map(|thread| thread.thread().id());
         self.shared.start(dispatchers, self.workers.least_loaded());
         life.thread = dispatch().map_err(|e| Error::io(ErrorKind::System, e))?;
+        life.dispatch_thread = life.thread.as_ref().map(|thread| thread.thread().id());
         life.phase = Phase::Started;
         let listeners = std::mem::take(&mut life.listeners);
         self.serve(listeners);
