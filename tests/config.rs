@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_messenger::wire::EntityType;
-use async_messenger::{CEPH_CONF_MAX, Config, Inject};
+use async_messenger::{CEPH_CONF_MAX, Config, DriverKind, Inject};
 
 /// Ceph's names and defaults, as its option list has them.
 const CEPH: &[(&str, &str)] = &[
@@ -120,7 +120,12 @@ fn each_option_can_be_set_by_its_name_and_sets_nothing_else() {
     assert_eq!(names, listed);
     for (name, value) in OTHERS {
         let mut config = Config::default();
-        assert_ne!(config.get(name).as_deref(), Some(*value), "{name}");
+        // Where kqueue alone is compiled in, it is the default, and no other value of this option.
+        let only = *name == "driver" && DriverKind::compiled() == [DriverKind::Kqueue];
+        assert!(
+            only || config.get(name).as_deref() != Some(*value),
+            "{name}"
+        );
         config.set(name, value).unwrap();
         assert_eq!(config.get(name).as_deref(), Some(*value), "{name}");
         assert_eq!(config.validate(), Ok(()), "{name}");
