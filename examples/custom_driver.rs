@@ -8,7 +8,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
@@ -103,8 +103,13 @@ impl Stack for CountingTcp {
         self.tcp.listen(addr, options)
     }
 
-    fn connect(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
-        self.tcp.connect(addr, options)
+    fn connect(
+        &self,
+        addr: SocketAddr,
+        from: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<Stream> {
+        self.tcp.connect(addr, from, options)
     }
 }
 

@@ -54,6 +54,8 @@ pub const WORKERS_MAX: usize = 24;
 /// | `ms_tcp_nodelay` | `socket.nodelay` | true | sockets |
 /// | `ms_tcp_rcvbuf` | `socket.rcvbuf` | the system's; 0 | sockets |
 /// | `ms_tcp_listen_backlog` | `socket.backlog` | 512 | listening sockets |
+/// | `ms_learn_addr_from_peer` | `learn_addr_from_peer` | true | connecting |
+/// | `ms_bind_before_connect` | `bind_before_connect` | false | connecting, client_bind |
 /// | `ms_bind_port_min` | `bind_port_min` | 6800 | bind |
 /// | `ms_bind_port_max` | `bind_port_max` | 7568 | bind |
 /// | `ms_bind_retry_count` | `bind_retry_count` | 3 | bind |
@@ -92,8 +94,6 @@ pub const WORKERS_MAX: usize = 24;
 /// | `ms_type`, `ms_public_type`, `ms_cluster_type`, `ms_async_rdma_*`, `ms_dpdk_*` | the transport is TCP, or what [`net`](crate::net) is given |
 /// | `ms_mon_cluster_mode`, `ms_mon_service_mode`, `ms_mon_client_mode`, `ms_cluster_mode`, `ms_service_mode`, `ms_client_mode` | of version 2 of the protocol, which is not spoken |
 /// | `ms_osd_compress_mode`, `ms_osd_compress_min_size`, `ms_osd_compression_algorithm`, `ms_compress_secure` | of version 2, too |
-/// | `ms_learn_addr_from_peer` | as if true: a messenger that was not bound learns its ip from the first peer |
-/// | `ms_bind_before_connect` | as if false: the system chooses where connections come from |
 /// | `ms_tcp_prefetch_max_size` | `receive_buffer` takes its place |
 /// | `ms_die_on_bad_msg`, `ms_die_on_unhandled_msg`, `ms_die_on_old_message`, `ms_die_on_skipped_message`, `ms_die_on_bug` | as if false: a bad peer ends its connection, never the process |
 /// | `ms_max_accept_failures` | accept is tried again later, and never aborts the process |
@@ -181,6 +181,15 @@ pub struct Config {
     /// Options of TCP sockets (`ms_tcp_nodelay`, `ms_tcp_rcvbuf`, `ms_tcp_listen_backlog`).
     pub socket: SocketOptions,
 
+    /// How a messenger that was not bound learns its own ip: from how its first peer sees it, or,
+    /// if false, from its own socket (`ms_learn_addr_from_peer`). Default true.
+    pub learn_addr_from_peer: bool,
+
+    /// Whether connections come from the ip that the messenger is bound to, or was given by
+    /// [`client_bind`](crate::Messenger::client_bind), instead of one that the system chooses
+    /// (`ms_bind_before_connect`). Default false.
+    pub bind_before_connect: bool,
+
     /// First port that is tried for port 0 (`ms_bind_port_min`). Default 6800.
     ///
     /// With both bounds 0 the system chooses the port.
@@ -221,6 +230,8 @@ impl Default for Config {
             connections_max: 100_000,
             inline_send: true,
             socket: SocketOptions::default(),
+            learn_addr_from_peer: true,
+            bind_before_connect: false,
             bind_port_min: 6800,
             bind_port_max: 7568,
             bind_retry_count: 3,

@@ -45,6 +45,8 @@ options! {
     "ms_tcp_nodelay" Flag socket.nodelay Any;
     "ms_tcp_rcvbuf" Size socket.rcvbuf Any;
     "ms_tcp_listen_backlog" Number socket.backlog Any;
+    "ms_learn_addr_from_peer" Flag learn_addr_from_peer Any;
+    "ms_bind_before_connect" Flag bind_before_connect Any;
     "ms_bind_port_min" Number bind_port_min Any;
     "ms_bind_port_max" Number bind_port_max Any;
     "ms_bind_retry_count" Number bind_retry_count Positive;
@@ -80,8 +82,6 @@ const NO_DUMP: &str = "contents of messages are not logged";
 const NO_BLACKHOLE: &str = "no peer is silently ignored";
 const PREFETCH: &str = "receive_buffer is what sockets are read into";
 const ACCEPT: &str = "accept is tried again later, and never aborts the process";
-const LEARN: &str = "a messenger that was not bound learns its ip from the first peer";
-const SOURCE: &str = "the system chooses where connections come from";
 const REAP: &str = "closed connections are not collected: each is freed with its last user";
 
 /// Options of Ceph that have no effect here, by name or by how their names begin, and why.
@@ -101,8 +101,6 @@ pub(super) const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("ms_osd_compress_min_size", NO_V2),
     ("ms_osd_compression_algorithm", NO_V2),
     ("ms_compress_secure", NO_V2),
-    ("ms_learn_addr_from_peer", LEARN),
-    ("ms_bind_before_connect", SOURCE),
     ("ms_tcp_prefetch_max_size", PREFETCH),
     ("ms_die_on_bad_msg", NO_ABORT),
     ("ms_die_on_unhandled_msg", NO_ABORT),

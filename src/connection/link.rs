@@ -5,6 +5,7 @@
 //! decides by policy what becomes of it.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use crate::proto::v1::{
 use crate::proto::{Decoded, Gate, Incoming, Toll};
 use crate::stats::Counters;
 use crate::throttle::{Permit, Throttle, Ticket};
+use crate::wire::{AddrType, EntityAddr};
 use crate::worker::Cmd;
 
 /// The slowest peer, in bytes per second, that gets a long message through in time.
@@ -249,6 +251,12 @@ impl Link {
         {
             return Ok(false);
         }
+        if !self.shared.config.learn_addr_from_peer {
+            let at = writer.local_addr().map_err(disconnected)?;
+            let at = SocketAddr::new(at.ip(), 0);
+            self.shared
+                .learn_addr(EntityAddr::new(AddrType::Any, at, 0));
+        }
         let injector = &self.shared.injector;
         let who = Who::Connecting(Some(connection));
         injector.step(Step::StartConnecting, who)?;
@@ -464,13 +472,15 @@ impl Link {
             0 => step(Step::SendConnect),
             _ => step(Step::SendReconnect),
         };
+        let from_peer = self.shared.config.learn_addr_from_peer;
         let waited = connector.state() == State::ConnectingWaitBannerAndIdentify;
         while let Some(event) = connector
             .handle_input(buf, &mut self.unsent)
             .map_err(Error::proto)?
         {
             match event {
-                ConnectorEvent::Learned(addr) => self.shared.learn_addr(addr),
+                ConnectorEvent::Learned(addr) if from_peer => self.shared.learn_addr(addr),
+                ConnectorEvent::Learned(_) => {}
                 ConnectorEvent::RetryGlobal { peer_global_seq } => {
                     let global_seq = self.shared.next_global_seq(peer_global_seq);
                     connector.handle_retry(global_seq, &mut self.unsent);

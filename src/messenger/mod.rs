@@ -1,17 +1,16 @@
 //! Messengers: names, addresses, policies, dispatchers, and the life cycle of it all.
 
+mod bind;
 mod builder;
 mod dispatch;
 mod policy;
 mod prio;
-mod rebind;
 mod shared;
 #[cfg(feature = "sim")]
 mod stepped;
 mod watchdog;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
@@ -28,7 +27,7 @@ use crate::connection::{Connection, Session};
 use crate::error::{Error, ErrorKind};
 use crate::net::Listener;
 use crate::stats::Stats;
-use crate::wire::{AddrType, AddrVec, EntityAddr, EntityName, EntityType};
+use crate::wire::{AddrVec, EntityAddr, EntityName, EntityType};
 use crate::worker::{Cmd, Workers};
 use dispatch::Item;
 
@@ -164,112 +163,6 @@ impl Messenger {
     #[must_use]
     pub fn workers(&self) -> &Arc<Workers> {
         &self.workers
-    }
-
-    /// Listens on addresses and announces them. Only `v1:` addresses can be served.
-    ///
-    /// Port 0 means the first free one of [`Config::bind_port_min`](crate::Config) to
-    /// `bind_port_max`, or any if both are 0. What fails is tried again `bind_retry_count` times
-    /// in all. Returns the addresses with the ports that were bound and this messenger's nonce.
-    ///
-    /// # Errors
-    /// If there is no address, one is of another type, or one cannot be bound; none is bound then.
-    pub fn bind(&self, addrs: &AddrVec) -> Result<AddrVec, Error> {
-        if addrs.0.is_empty() {
-            return Err(Error::misuse("there is no address to bind"));
-        }
-        self.bind_avoiding(addrs, &[])
-    }
-
-    fn bind_avoiding(&self, addrs: &AddrVec, avoid: &[u16]) -> Result<AddrVec, Error> {
-        let mut bound = Vec::new();
-        for addr in &addrs.0 {
-            bound.push(self.bind_one(*addr, avoid)?);
-        }
-        let own = AddrVec(bound.iter().map(|(_, addr)| *addr).collect());
-        self.shared.announce(&own);
-        let mut life = self.life();
-        match life.phase {
-            Phase::Started => self.serve(bound),
-            _ => life.listeners.extend(bound),
-        }
-        Ok(own)
-    }
-
-    fn bind_one(
-        &self,
-        addr: EntityAddr,
-        avoid: &[u16],
-    ) -> Result<(Box<dyn Listener>, EntityAddr), Error> {
-        let (AddrType::Legacy | AddrType::Any, Some(wanted)) = (addr.kind, addr.sock) else {
-            let text = format!("cannot bind {addr}: only v1:IP:PORT addresses are served");
-            return Err(Error::misuse(text));
-        };
-        let config = &self.shared.config;
-        let mut attempt = 1;
-        loop {
-            let error = match self.listen(wanted, avoid) {
-                Ok((listener, at)) => {
-                    let nonce = self.shared.nonce();
-                    let own = EntityAddr {
-                        kind: AddrType::Legacy,
-                        nonce,
-                        sock: Some(at),
-                    };
-                    return Ok((listener, own));
-                }
-                Err(error) => error,
-            };
-            if attempt >= config.bind_retry_count {
-                return Err(Error::io(ErrorKind::Bind, error).at(addr, None));
-            }
-            tracing::warn!(%addr, %error, attempt, retry_in = ?config.bind_retry_delay, "bind");
-            std::thread::sleep(config.bind_retry_delay);
-            attempt += 1;
-        }
-    }
-
-    /// One attempt: the port that is asked for, or the first free one of the range that is not to
-    /// be avoided.
-    fn listen(
-        &self,
-        wanted: SocketAddr,
-        avoid: &[u16],
-    ) -> std::io::Result<(Box<dyn Listener>, SocketAddr)> {
-        let config = &self.shared.config;
-        let (min, max) = match wanted.port() {
-            0 => (config.bind_port_min, config.bind_port_max),
-            port => (port, port),
-        };
-        let mut port = min;
-        // Kept until the end, so that the system does not choose them again.
-        let mut avoided = Vec::new();
-        loop {
-            let mut addr = wanted;
-            addr.set_port(port);
-            match self.workers.stack().listen(addr, &config.socket) {
-                Ok(listener) => {
-                    let at = listener.local_addr()?;
-                    if !avoid.contains(&at.port()) {
-                        return Ok((listener, at));
-                    }
-                    if port != 0 && port >= max {
-                        return Err(std::io::ErrorKind::AddrInUse.into());
-                    }
-                    avoided.push(listener);
-                    port += u16::from(port != 0);
-                }
-                Err(error) if port >= max => return Err(error),
-                Err(_) => port += 1,
-            }
-        }
-    }
-
-    fn serve(&self, listeners: Vec<(Box<dyn Listener>, EntityAddr)>) {
-        for (listener, addr) in listeners {
-            let cmd = Cmd::Listen(Arc::clone(&self.shared), listener, addr);
-            self.workers.least_loaded().post(cmd);
-        }
     }
 
     /// Adds a dispatcher before those that are there.

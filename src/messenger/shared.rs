@@ -1,6 +1,7 @@
 //! What all connections of a messenger share.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -180,6 +181,16 @@ impl Shared {
                 own.set_ip(sock.ip());
             }
         }
+    }
+
+    /// The ip that connections to this address are to come from, if that is not the system's
+    /// choice (`ms_bind_before_connect`).
+    pub(crate) fn source_ip(&self, target: SocketAddr) -> Option<IpAddr> {
+        if !self.config.bind_before_connect {
+            return None;
+        }
+        let own = self.addrs().front().sock?.ip();
+        (!own.is_unspecified() && own.is_ipv4() == target.is_ipv4()).then_some(own)
     }
 
     // Handshakes.

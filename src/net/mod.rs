@@ -7,7 +7,7 @@
 mod tcp;
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use event_driver::{EventDriver, Source};
 
@@ -28,12 +28,17 @@ pub trait Stack: Send + Sync {
     /// What the system says, `AddrInUse` for example.
     fn listen(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Box<dyn Listener>>;
 
-    /// Begins to connect.
+    /// Begins to connect, from a certain ip of this host if one is given.
     ///
     /// # Errors
-    /// What the system says at once; a refusal may also come from
-    /// [`finish_connect`](WriteHalf::finish_connect).
-    fn connect(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream>;
+    /// What the system says at once, for example that the ip is not one of this host; a refusal may
+    /// also come from [`finish_connect`](WriteHalf::finish_connect).
+    fn connect(
+        &self,
+        addr: SocketAddr,
+        from: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<Stream>;
 }
 
 /// A listening socket.
@@ -89,6 +94,12 @@ pub trait WriteHalf: Send {
     /// # Errors
     /// Why it failed.
     fn finish_connect(&mut self) -> io::Result<bool>;
+
+    /// The address of this end, once it is connected.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
 
     /// Writes once, gathering. May write less than all.
     ///

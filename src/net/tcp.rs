@@ -1,7 +1,7 @@
 //! TCP over the kernel's sockets.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -38,8 +38,14 @@ impl Stack for TcpStack {
         }))
     }
 
-    fn connect(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
-        sock::connect(addr, None, options).map(stream)
+    fn connect(
+        &self,
+        addr: SocketAddr,
+        from: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<Stream> {
+        let from = from.map(|ip| SocketAddr::new(ip, 0));
+        sock::connect(addr, from, options).map(stream)
     }
 }
 
@@ -88,6 +94,10 @@ impl ReadHalf for TcpHalf {
 impl WriteHalf for TcpHalf {
     fn finish_connect(&mut self) -> io::Result<bool> {
         sock::connect_finished(self.0.as_fd())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        sock::local_addr(self.0.as_fd())
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

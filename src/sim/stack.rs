@@ -47,17 +47,26 @@ impl Stack for SimStack {
         Ok(Box::new(SimListener { wire, id }))
     }
 
-    fn connect(&self, addr: SocketAddr, _: &SocketOptions) -> io::Result<Stream> {
+    fn connect(
+        &self,
+        addr: SocketAddr,
+        from: Option<IpAddr>,
+        _: &SocketOptions,
+    ) -> io::Result<Stream> {
+        if from.is_some_and(|from| from != self.ip) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
         let from = SocketAddr::new(self.ip, 0);
         let id = net(&self.wire).connect(self.node, from, addr);
-        Ok(stream(&self.wire, id))
+        Ok(stream(&self.wire, id, from))
     }
 }
 
-fn stream(wire: &Wire, id: u64) -> Stream {
+fn stream(wire: &Wire, id: u64, local: SocketAddr) -> Stream {
     let half = || Half {
         wire: Wire::clone(wire),
         id,
+        local,
     };
     Stream {
         source: Source::Virtual(id),
@@ -82,7 +91,7 @@ impl Listener for SimListener {
 
     fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
         let (id, peer) = net(&self.wire).accept(self.id)?;
-        Ok((stream(&self.wire, id), peer))
+        Ok((stream(&self.wire, id, self.local_addr()?), peer))
     }
 
     fn refuse_one(&mut self, _: &io::Error) -> io::Result<bool> {
@@ -99,6 +108,8 @@ impl Drop for SimListener {
 struct Half {
     wire: Wire,
     id: u64,
+    /// Of a connecting end without its port.
+    local: SocketAddr,
 }
 
 impl ReadHalf for Half {
@@ -110,6 +121,10 @@ impl ReadHalf for Half {
 impl WriteHalf for Half {
     fn finish_connect(&mut self) -> io::Result<bool> {
         net(&self.wire).is_connected(self.id)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -63,8 +63,9 @@ impl WorkerState {
             .addr
             .sock
             .ok_or_else(|| Error::misuse("the peer's address is blank"))?;
+        let from = peer.shared.source_ip(target);
         let stream = stack
-            .connect(target, &peer.shared.config.socket)
+            .connect(target, from, &peer.shared.config.socket)
             .map_err(unreachable)?;
         let token = center
             .register(stream.source.clone(), Interest::BOTH, slot.to_u64())

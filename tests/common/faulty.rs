@@ -6,7 +6,7 @@
 )]
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -71,8 +71,13 @@ impl Stack for FaultyStack {
         Ok(Box::new(FaultyListener { inner, faults }))
     }
 
-    fn connect(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
-        Ok(faulty(self.inner.connect(addr, options)?, &self.faults))
+    fn connect(
+        &self,
+        addr: SocketAddr,
+        from: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<Stream> {
+        Ok(faulty(self.inner.connect(addr, from, options)?, &self.faults))
     }
 }
 
@@ -124,6 +129,10 @@ struct FaultyWriter(Box<dyn WriteHalf>, Arc<Faults>);
 impl WriteHalf for FaultyWriter {
     fn finish_connect(&mut self) -> io::Result<bool> {
         self.0.finish_connect()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -73,6 +73,10 @@ impl Wire {
         self.socket.local_addr().expect("it is connected")
     }
 
+    pub fn peer(&self) -> SocketAddr {
+        self.socket.peer_addr().expect("it is connected")
+    }
+
     /// This end as the subject knows it from the socket alone.
     pub fn seen(&self) -> EntityAddr {
         EntityAddr::new(AddrType::Legacy, self.local(), 0)
@@ -447,7 +451,7 @@ impl Listener {
 
     /// Banner, own address, the client's address.
     pub fn hello(&self, wire: &Wire) -> Vec<u8> {
-        let client = v4(wire.socket.peer_addr().expect("it is connected"));
+        let client = v4(wire.peer());
         [BANNER, &addr(self.at(), SERVER_NONCE), &addr(client, 0)].concat()
     }
 

@@ -1,7 +1,7 @@
 //! TCP that is listened in on, and cut on command.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_messenger::net::{Listener, ReadHalf, Stack, Stream, TcpStack, WriteHalf};
@@ -105,8 +105,13 @@ impl Stack for TapStack {
         Ok(Box::new(TapListener { inner, wire }))
     }
 
-    fn connect(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
-        Ok(self.wire.tap(self.inner.connect(addr, options)?, true))
+    fn connect(
+        &self,
+        addr: SocketAddr,
+        from: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<Stream> {
+        Ok(self.wire.tap(self.inner.connect(addr, from, options)?, true))
     }
 }
 
@@ -156,6 +161,10 @@ struct TapWriter(Arc<Link>);
 impl WriteHalf for TapWriter {
     fn finish_connect(&mut self) -> io::Result<bool> {
         lock(&self.0.writer).finish_connect()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        lock(&self.0.writer).local_addr()
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

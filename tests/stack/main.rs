@@ -163,7 +163,9 @@ fn pair(
     (listener, token): (&mut Box<dyn Listener>, Token),
 ) -> (End, End) {
     let addr = listener.local_addr().expect("is bound");
-    let client = stack.connect(addr, &options()).expect("begins to connect");
+    let client = stack
+        .connect(addr, None, &options())
+        .expect("begins to connect");
     let mut client = End::new(bench, client, CLIENT);
     let server = loop {
         match listener.accept() {
@@ -190,7 +192,7 @@ fn gone(error: io::Error) {
 /// Connecting to this address fails.
 fn check_refused(bench: &mut Bench, stack: &TcpStack, addr: SocketAddr) {
     // The system may know at once.
-    match stack.connect(addr, &options()) {
+    match stack.connect(addr, None, &options()) {
         Err(error) => gone(error),
         Ok(stream) => {
             let mut client = End::new(bench, stream, CLIENT);
@@ -236,7 +238,9 @@ fn behaviour_24_connect_failure() {
     let addr = listener.local_addr().expect("is bound");
     let connect = |tag| {
         let mut bench = Bench::new(&stack);
-        let stream = stack.connect(addr, &options()).expect("begins to connect");
+        let stream = stack
+            .connect(addr, None, &options())
+            .expect("begins to connect");
         let mut client = End::new(&mut bench, stream, tag);
         bench.turn(Duration::from_millis(500));
         let connected = client.stream.writer.finish_connect();
@@ -276,7 +280,9 @@ fn behaviour_26_accept_and_close() {
     drop(client.stream);
 
     // The client is gone before it is accepted.
-    let client = stack.connect(addr, &options()).expect("begins to connect");
+    let client = stack
+        .connect(addr, None, &options())
+        .expect("begins to connect");
     let mut client = End::new(&mut bench, client, CLIENT);
     finish(&mut bench, &mut client, CLIENT).expect("connects");
     bench.center.deregister(client.token).expect("registered");
@@ -330,7 +336,9 @@ fn behaviour_27_complex() {
     });
 
     let mut bench = Bench::new(&stack);
-    let client = stack.connect(addr, &options()).expect("begins to connect");
+    let client = stack
+        .connect(addr, None, &options())
+        .expect("begins to connect");
     let mut client = End::new(&mut bench, client, CLIENT);
     finish(&mut bench, &mut client, CLIENT).expect("connects");
     for list in 0..2 {

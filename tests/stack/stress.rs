@@ -189,7 +189,7 @@ impl StressWorker {
                 stress.clients.fetch_sub(1, Ordering::SeqCst);
                 return;
             };
-            let stream = self.stack.connect(self.next, &options());
+            let stream = self.stack.connect(self.next, None, &options());
             self.add(stream.expect("begins to connect"), left);
         }
     }
