@@ -9,6 +9,7 @@ use async_messenger::wire::{EntityAddr, EntityName};
 use vectors::unhex;
 
 mod acceptor;
+mod authorizer;
 mod connector;
 mod pair;
 mod recorded;

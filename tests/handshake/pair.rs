@@ -71,7 +71,7 @@ fn meet(size: usize, refusals: &[(ReplyTag, u32, u32)]) -> Meeting {
         log.sent[1].extend_from_slice(&piece);
         c_rx.extend_from_slice(&piece);
         while let Some(event) = connector.handle_input(&mut c_rx, &mut to_acceptor).unwrap() {
-            log.connector.push(event);
+            log.connector.push(event.clone());
             match event {
                 ConnectorEvent::RetryGlobal { peer_global_seq } => {
                     connector.handle_retry(peer_global_seq + 1, &mut to_acceptor);
@@ -81,6 +81,9 @@ fn meet(size: usize, refusals: &[(ReplyTag, u32, u32)]) -> Meeting {
                 }
                 ConnectorEvent::Ready(_) => to_acceptor.extend_from_slice(b"and of this side"),
                 ConnectorEvent::Learned(_) | ConnectorEvent::Wait => {}
+                ConnectorEvent::Challenge(_) | ConnectorEvent::Proof(_) => {
+                    unreachable!("the method is none")
+                }
             }
         }
     }

@@ -383,7 +383,10 @@ impl World {
                 last
             }
             ConnectorEvent::Ready(opened) => return self.opened(id, me, &opened),
-            ConnectorEvent::Learned(_) | ConnectorEvent::Wait => {
+            ConnectorEvent::Learned(_)
+            | ConnectorEvent::Wait
+            | ConnectorEvent::Challenge(_)
+            | ConnectorEvent::Proof(_) => {
                 panic!("{event:?} does not come here")
             }
         };

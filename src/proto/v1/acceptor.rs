@@ -182,6 +182,8 @@ pub struct Acceptor {
     peer_addr: EntityAddr,
     step: Step,
     attempts: u32,
+    /// Goes with the next reply.
+    authorizer_reply: Bytes,
     failed: Option<ProtoError>,
 }
 
@@ -193,6 +195,7 @@ impl Acceptor {
             peer_addr: EntityAddr::default(),
             step: Step::Start,
             attempts: 0,
+            authorizer_reply: Bytes::new(),
             failed: None,
         }
     }
@@ -224,6 +227,13 @@ impl Acceptor {
     /// with the same bytes after a verdict, there may be more.
     pub fn handle_input(&mut self, rx: &mut BytesMut) -> Result<Option<AcceptorEvent>, ProtoError> {
         self.guard(|this| this.advance(rx))
+    }
+
+    /// Has the next reply carry what the method of the claim's authorizer answers: a challenge, with
+    /// [`ReplyTag::ChallengeAuthorizer`], or the proof that we know the key, with all tags but those
+    /// of a refusal (msgr1 §7).
+    pub fn attach(&mut self, authorizer_reply: Bytes) {
+        self.authorizer_reply = authorizer_reply;
     }
 
     /// The answer to a claim. With an event the session is open already.
@@ -357,7 +367,7 @@ impl Acceptor {
                     authorizer_len: 0,
                     flags: if lossy { FLAG_LOSSY } else { 0 },
                 };
-                reply.encode(out);
+                self.reply(reply, out);
                 let features = features & offer.features;
                 let global_seq = offer.global_seq;
                 let opened = Opened {
@@ -389,7 +399,18 @@ impl Acceptor {
             authorizer_len: 0,
             flags: 0,
         };
-        reply.encode(out);
+        self.reply(reply, out);
         self.step = Step::Connect;
+    }
+
+    fn reply(&mut self, reply: ConnectReply, out: &mut BytesMut) {
+        let blob = std::mem::take(&mut self.authorizer_reply);
+        let authorizer_len = blob.len() as u32;
+        let reply = ConnectReply {
+            authorizer_len,
+            ..reply
+        };
+        reply.encode(out);
+        out.extend_from_slice(&blob);
     }
 }

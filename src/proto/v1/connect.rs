@@ -28,6 +28,8 @@ pub(super) const FLAG_LOSSY: u8 = 1;
 pub(super) const AUTH_UNKNOWN: u32 = 0;
 /// Authorizer method "none".
 pub(super) const AUTH_NONE: u32 = 1;
+/// Authorizer method "cephx", which proves something, and asks for proof.
+pub(super) const AUTH_CEPHX: u32 = 2;
 
 /// First byte of every authorizer.
 const AUTHORIZER_VERSION: u8 = 1;

@@ -11,7 +11,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::connect::{
-    AUTH_UNKNOWN, BANNER, Connect, ConnectReply, FLAG_LOSSY, Opened, ReplyTag,
+    AUTH_CEPHX, AUTH_UNKNOWN, BANNER, Connect, ConnectReply, FLAG_LOSSY, Opened, ReplyTag,
     check_authorizer_len, check_banner, count_attempt, read_addr,
 };
 use super::state::State;
@@ -49,7 +49,7 @@ pub struct ConnectorParams {
 }
 
 /// What the caller has to know or to decide.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConnectorEvent {
     /// Our own ip was blank; this is our address as the acceptor sees us, with our own port and
     /// nonce. It is in use already.
@@ -69,6 +69,12 @@ pub enum ConnectorEvent {
     /// The acceptor has lost the session: reset it, then
     /// [`handle_retry`](Connector::handle_retry). Here `connect_seq` and `in_seq` are 0 already.
     ResetSession,
+    /// The acceptor wants the authorizer to answer this challenge:
+    /// [`handle_challenge`](Connector::handle_challenge). At most once.
+    Challenge(Bytes),
+    /// What shows that the acceptor knows the key of our authorizer. Verify it before any further
+    /// call; an acceptor that shows nothing has been refused already.
+    Proof(Bytes),
     /// The connection that the peer opens goes first. Nothing more will come here.
     Wait,
     /// The session is open.
@@ -81,6 +87,8 @@ enum Step {
     Hello,
     Reply,
     Authorizer(ConnectReply),
+    Challenged,
+    Verified(ConnectReply),
     Seq(ConnectReply),
     Retry,
     Wait,
@@ -94,6 +102,7 @@ pub struct Connector {
     step: Step,
     /// Connects on this socket, the next one included.
     attempts: u32,
+    was_challenged: bool,
     failed: Option<ProtoError>,
 }
 
@@ -105,6 +114,7 @@ impl Connector {
             params,
             step: Step::Start,
             attempts: 1,
+            was_challenged: false,
             failed: None,
         }
     }
@@ -154,6 +164,16 @@ impl Connector {
         self.send_connect(out);
     }
 
+    /// The authorizer that answers a [`Challenge`](ConnectorEvent::Challenge): sends connect again,
+    /// from now on with this one (msgr1 §9).
+    pub fn handle_challenge(&mut self, authorizer: Bytes, out: &mut BytesMut) {
+        debug_assert_eq!(self.step, Step::Challenged);
+        if let Some((_, blob)) = &mut self.params.authorizer {
+            *blob = authorizer;
+        }
+        self.send_connect(out);
+    }
+
     fn advance(
         &mut self,
         rx: &mut BytesMut,
@@ -184,9 +204,16 @@ impl Connector {
                     if rx.len() < len {
                         return Ok(None);
                     }
-                    // The method "none" has nothing to verify, and a monitor's blob to one that
-                    // gave no authorizer is ignored.
-                    let _ = rx.split_to(len);
+                    let blob = rx.split_to(len).freeze();
+                    if reply.tag == ReplyTag::ChallengeAuthorizer {
+                        return self.on_challenge(blob).map(Some);
+                    }
+                    self.step = Step::Verified(reply);
+                    if let Some(proof) = self.proof(&reply, blob)? {
+                        return Ok(Some(proof));
+                    }
+                }
+                Step::Verified(reply) => {
                     let event = self.on_reply(&reply)?;
                     if event.is_some() {
                         return Ok(event);
@@ -200,7 +227,9 @@ impl Connector {
                     out.extend_from_slice(&self.params.in_seq.to_le_bytes());
                     return Ok(Some(self.open(&reply, Some(acked))));
                 }
-                Step::Start | Step::Retry | Step::Wait | Step::Open => return Ok(None),
+                Step::Start | Step::Challenged | Step::Retry | Step::Wait | Step::Open => {
+                    return Ok(None);
+                }
             }
         }
     }
@@ -274,6 +303,47 @@ impl Connector {
         self.step = Step::Reply;
     }
 
+    fn method(&self) -> u32 {
+        let given = self.params.authorizer.as_ref();
+        given.map_or(AUTH_UNKNOWN, |(method, _)| *method)
+    }
+
+    fn on_challenge(&mut self, challenge: Bytes) -> Result<ConnectorEvent, ProtoError> {
+        if self.method() != AUTH_CEPHX {
+            let text = "peer wants cephx, and we have no key to show: give one, or allow the method \
+                        \"none\" on the peer (auth_cluster_required, auth_service_required)";
+            return Err(ProtoError::AuthDenied(text.into()));
+        }
+        if std::mem::replace(&mut self.was_challenged, true) {
+            return Err(ProtoError::misbehaved("it challenges our authorizer twice"));
+        }
+        count_attempt(&mut self.attempts)?;
+        self.step = Step::Challenged;
+        Ok(ConnectorEvent::Challenge(challenge))
+    }
+
+    /// What has to be verified of a reply. The method "none" shows nothing, and a monitor's blob to
+    /// one that gave no authorizer is ignored.
+    fn proof(
+        &self,
+        reply: &ConnectReply,
+        blob: Bytes,
+    ) -> Result<Option<ConnectorEvent>, ProtoError> {
+        let is_refusal = matches!(
+            reply.tag,
+            ReplyTag::Features | ReplyTag::BadProtocolVersion | ReplyTag::BadAuthorizer
+        );
+        if self.method() != AUTH_CEPHX || is_refusal {
+            return Ok(None);
+        }
+        if blob.is_empty() {
+            let text = "peer does not show that it knows the key of our ticket: it is not who we \
+                        meant, or does not use cephx";
+            return Err(ProtoError::AuthDenied(text.into()));
+        }
+        Ok(Some(ConnectorEvent::Proof(blob)))
+    }
+
     fn on_reply(&mut self, reply: &ConnectReply) -> Result<Option<ConnectorEvent>, ProtoError> {
         match reply.tag {
             ReplyTag::Features
@@ -345,14 +415,14 @@ impl Connector {
             ReplyTag::BadAuthorizer if p.authorizer.is_none() => ProtoError::AuthDenied(
                 "peer wants an authorizer and we gave none; set an authentication method".into(),
             ),
-            ReplyTag::BadAuthorizer => ProtoError::AuthDenied(
-                "peer refused our authorizer of method \"none\"; allow that method on the peer \
-                 (auth_cluster_required and auth_service_required = none)"
+            _ if self.method() == AUTH_CEPHX => ProtoError::AuthDenied(
+                "peer refused our cephx ticket: it may have expired, or be for another service or \
+                 another cluster; or the peer does not allow cephx"
                     .into(),
             ),
             _ => ProtoError::AuthDenied(
-                "peer wants cephx, which is not supported yet; allow the method \"none\" on the \
-                 peer (auth_cluster_required and auth_service_required = none)"
+                "peer refused our authorizer of method \"none\"; allow that method on the peer \
+                 (auth_cluster_required and auth_service_required = none), or give a key"
                     .into(),
             ),
         }
