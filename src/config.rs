@@ -66,6 +66,11 @@ pub const WORKERS_MAX: usize = 24;
 /// | `ms_inject_delay_probability` | `inject.delay_probability` | 0, off | the delay line |
 /// | `ms_inject_delay_max` | `inject.delay_max` | 1 s | the delay line |
 /// | `ms_inject_network_congestion` | `inject.network_congestion` | 0, off | links |
+/// | `ms_blackhole_osd` | `inject.blackhole_osd` | false | connections |
+/// | `ms_blackhole_mon` | `inject.blackhole_mon` | false | connections |
+/// | `ms_blackhole_mds` | `inject.blackhole_mds` | false | connections |
+/// | `ms_blackhole_mgr` | `inject.blackhole_mgr` | false | connections |
+/// | `ms_blackhole_client` | `inject.blackhole_client` | false | connections |
 ///
 /// What Ceph does not have is named as its field:
 ///
@@ -100,7 +105,6 @@ pub const WORKERS_MAX: usize = 24;
 /// | `ms_bind_ipv4`, `ms_bind_ipv6`, `ms_bind_prefer_ipv4`, `ms_bind_msgr1`, `ms_bind_msgr2` | the addresses given to bind say the family and the protocol |
 /// | `ms_async_reap_threshold` | closed connections are not collected: each is freed with its last user |
 /// | `ms_dump_on_send`, `ms_dump_corrupt_message_level` | contents of messages are not logged |
-/// | `ms_blackhole_osd`, `ms_blackhole_mon`, `ms_blackhole_mds`, `ms_blackhole_mgr`, `ms_blackhole_client` | as if false: no peer is silently ignored |
 ///
 /// Of other names that concern Ceph's messengers, `mon_use_min_delay_socket` is `socket.priority` 6
 /// between monitors, and those of cephx and `auth_*` belong to who authenticates.

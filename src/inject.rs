@@ -1,7 +1,7 @@
 //! Faults made on purpose, and a hook into the steps of a connection: for tests.
 //!
-//! [`Inject`] says what happens by chance: links that break, writes that find no
-//! room, messages that are late, workers that pause where a race is likely. All chances of a
+//! [`Inject`] says what happens by chance: links that break, writes that find no room, messages that
+//! are late or vanish, workers that pause where a race is likely. All chances of a
 //! messenger come from one generator, whose seed is logged, and told by
 //! [`Messenger::inject_seed`](crate::Messenger::inject_seed).
 //!
@@ -193,6 +193,26 @@ impl Injector {
             self.inject.delay_max.mul_f64(self.fraction())
         } else {
             Duration::ZERO
+        }
+    }
+
+    /// Whether messages to and from such peers vanish.
+    pub(crate) fn swallows(&self, peer_type: EntityType) -> bool {
+        let Inject {
+            blackhole_osd,
+            blackhole_mon,
+            blackhole_mds,
+            blackhole_mgr,
+            blackhole_client,
+            ..
+        } = self.inject;
+        match peer_type {
+            EntityType::OSD => blackhole_osd,
+            EntityType::MON => blackhole_mon,
+            EntityType::MDS => blackhole_mds,
+            EntityType::MGR => blackhole_mgr,
+            EntityType::CLIENT => blackhole_client,
+            _ => false,
         }
     }
 

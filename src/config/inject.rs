@@ -30,6 +30,21 @@ pub struct Inject {
     /// (`ms_inject_network_congestion`).
     pub network_congestion: u32,
 
+    /// Messages to and from OSDs vanish (`ms_blackhole_osd`).
+    pub blackhole_osd: bool,
+
+    /// Messages to and from monitors vanish (`ms_blackhole_mon`).
+    pub blackhole_mon: bool,
+
+    /// Messages to and from metadata servers vanish (`ms_blackhole_mds`).
+    pub blackhole_mds: bool,
+
+    /// Messages to and from managers vanish (`ms_blackhole_mgr`; it has no effect in Ceph).
+    pub blackhole_mgr: bool,
+
+    /// Messages to and from clients vanish (`ms_blackhole_client`).
+    pub blackhole_client: bool,
+
     /// What the dice start from; without it they are drawn. Ceph has no such option.
     pub seed: Option<u64>,
 }
@@ -43,6 +58,11 @@ impl Default for Inject {
             delay_probability: 0.0,
             delay_max: Duration::from_secs(1),
             network_congestion: 0,
+            blackhole_osd: false,
+            blackhole_mon: false,
+            blackhole_mds: false,
+            blackhole_mgr: false,
+            blackhole_client: false,
             seed: None,
         }
     }

@@ -57,6 +57,11 @@ options! {
     "ms_inject_delay_probability" Fraction inject.delay_probability Within(0, 1);
     "ms_inject_delay_max" Seconds inject.delay_max Any;
     "ms_inject_network_congestion" Number inject.network_congestion Any;
+    "ms_blackhole_osd" Flag inject.blackhole_osd Any;
+    "ms_blackhole_mon" Flag inject.blackhole_mon Any;
+    "ms_blackhole_mds" Flag inject.blackhole_mds Any;
+    "ms_blackhole_mgr" Flag inject.blackhole_mgr Any;
+    "ms_blackhole_client" Flag inject.blackhole_client Any;
     "driver" Word driver Any;
     "receive_buffer" Size receive_buffer Within(64 << 10, 16 << 20);
     "limits.front_max" Size limits.front_max Any;
@@ -79,7 +84,6 @@ const NO_TRANSPORT: &str = "the transport is TCP by the kernel";
 const NO_ABORT: &str = "a bad peer ends its connection, never the process";
 const NO_BIND: &str = "the addresses given to bind say the family and the protocol";
 const NO_DUMP: &str = "contents of messages are not logged";
-const NO_BLACKHOLE: &str = "no peer is silently ignored";
 const PREFETCH: &str = "receive_buffer is what sockets are read into";
 const ACCEPT: &str = "accept is tried again later, and never aborts the process";
 const REAP: &str = "closed connections are not collected: each is freed with its last user";
@@ -116,11 +120,6 @@ pub(super) const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("ms_async_reap_threshold", REAP),
     ("ms_dump_on_send", NO_DUMP),
     ("ms_dump_corrupt_message_level", NO_DUMP),
-    ("ms_blackhole_osd", NO_BLACKHOLE),
-    ("ms_blackhole_mon", NO_BLACKHOLE),
-    ("ms_blackhole_mds", NO_BLACKHOLE),
-    ("ms_blackhole_mgr", NO_BLACKHOLE),
-    ("ms_blackhole_client", NO_BLACKHOLE),
 ];
 
 /// Why an option of Ceph has no effect here, if it is one.

@@ -26,7 +26,7 @@ use crate::proto::v1::{
     Acceptor, AcceptorEvent, AcceptorParams, Claim, Connector, ConnectorEvent, Decoder, Encoder,
     Opened, State, Verdict,
 };
-use crate::proto::{Decoded, Gate, Incoming, Toll};
+use crate::proto::{Decoded, Gate, Incoming, ProtoError, Toll};
 use crate::stats::Counters;
 use crate::throttle::{Permit, Throttle, Ticket};
 use crate::wire::{AddrType, EntityAddr};
@@ -496,6 +496,9 @@ impl Link {
                     before_connect(0)?;
                     return Ok(Some(Outcome::ResetSession));
                 }
+                ConnectorEvent::Challenge(_) | ConnectorEvent::Proof(_) => {
+                    return Err(Error::proto(ProtoError::LocalBug("cephx was not offered")));
+                }
                 ConnectorEvent::Wait => {
                     let text = "the peer told this side to wait for the peer's own connection";
                     return Err(Error::text(ErrorKind::Disconnected, text));
@@ -620,6 +623,9 @@ impl Link {
                         return Ok(Some(Outcome::Closed));
                     }
                     self.numbers.in_seq = message.head().seq;
+                    if self.shared.injector.swallows(connection.peer_type()) {
+                        continue;
+                    }
                     message.hold(held);
                     if let Some(line) = &mut self.delayed {
                         line.hold(cx.center, slot.to_u64(), connection, (message, in_dispatch));

@@ -172,6 +172,45 @@ fn everything_injected_at_once_loses_nothing() {
         delay_max: Duration::from_millis(50),
         network_congestion: 4,
         seed: Some(4),
+        ..Inject::default()
     };
     check(&inject, 500, peers());
+}
+
+#[test]
+fn blackholes_swallow_what_is_sent_and_what_comes_and_nothing_else() {
+    let osds_vanish = Inject {
+        blackhole_osd: true,
+        ..Inject::default()
+    };
+    let (at_deaf, at_server) = (InOrder::new(false), InOrder::new(true));
+    let server = start(
+        0,
+        Policy::stateless_server(0),
+        &Inject::default(),
+        &at_server,
+    );
+    let deaf = start(1, Policy::lossless_peer(0), &osds_vanish, &at_deaf);
+    // What it sends to an OSD is taken, and gone.
+    let connected = deaf.connect(EntityType::OSD, &server.addrs());
+    let to_osd = connected.expect("connects");
+    eventually("the handshake is done", || to_osd.is_connected());
+    to_osd.send(numbered(0)).expect("taken");
+    assert_eq!((to_osd.queued(), to_osd.unacked()), (0, 0));
+    // What an OSD sends to it is counted, and gone.
+    let at_third = InOrder::new(false);
+    let third = start(2, Policy::lossless_peer(0), &Inject::default(), &at_third);
+    let connected = third.connect(EntityType::OSD, &deaf.addrs());
+    let to_deaf = connected.expect("connects");
+    to_deaf.send(numbered(0)).expect("taken");
+    eventually("it has come", || deaf.stats().received == 1);
+    assert_eq!(at_deaf.next.load(Ordering::SeqCst), 0, "it was dispatched");
+    // Whoever is not in the list is heard.
+    let connected = third.connect(EntityType::OSD, &server.addrs());
+    connected
+        .expect("connects")
+        .send(numbered(0))
+        .expect("room");
+    eventually("the echo", || at_third.next.load(Ordering::SeqCst) == 1);
+    assert_eq!(at_server.next.load(Ordering::SeqCst), 1);
 }
