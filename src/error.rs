@@ -5,8 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::message::{Message, Undecodable};
-use crate::proto::ProtoError;
-use crate::proto::v1::State;
+use crate::proto::{Phase, ProtoError};
 use crate::wire::EntityAddr;
 
 /// An error of a messenger or a connection: which peer, in which phase, and what.
@@ -19,7 +18,7 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     peer: Option<EntityAddr>,
-    phase: Option<State>,
+    phase: Option<Phase>,
     cause: Cause,
 }
 
@@ -95,7 +94,7 @@ impl Error {
     }
 
     /// Says whom it concerns, and when it happened.
-    pub(crate) fn at(self, peer: EntityAddr, phase: Option<State>) -> Self {
+    pub(crate) fn at(self, peer: EntityAddr, phase: Option<Phase>) -> Self {
         let inner = Arc::unwrap_or_clone(self.0);
         Self(Arc::new(Inner {
             peer: Some(peer),
@@ -116,9 +115,9 @@ impl Error {
         self.0.peer
     }
 
-    /// The state of the protocol (msgr1 §21) in which it happened.
+    /// The state of the protocol in which it happened.
     #[must_use]
-    pub fn phase(&self) -> Option<State> {
+    pub fn phase(&self) -> Option<Phase> {
         self.0.phase
     }
 

@@ -16,16 +16,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::config::Inject;
-use crate::connection::Connection;
+use crate::connection::{Claim, Connection};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Env, EventCenter, ManualEnv, TimerId};
 use crate::message::Message;
-use crate::proto::v1::Claim;
 use crate::throttle::Permit;
 use crate::wire::{EntityAddr, EntityType};
 
 /// Where a connection is asked about; the numbers are those of Ceph's own tests (session §15).
-/// What only version 2 of the protocol has is left out; what has another name there is in brackets.
+/// What has another name in version 2 of the protocol has it in brackets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -42,6 +41,10 @@ pub enum Step {
     BannerReadConnecting = 5,
     /// The accepting side has read the peer's banner, address and first connect struct.
     BannerReadAccepting = 6,
+    /// Before the connecting side begins to show who it is. Only in v2.
+    SendAuthRequest = 9,
+    /// The connecting side has shown who it is; before it is told. Only in v2.
+    SendAuthDone = 10,
     /// Before a connect struct is sent for a new session (client_ident).
     SendConnect = 11,
     /// Before READY or SEQ is sent for a new session (server_ident).
@@ -245,7 +248,7 @@ pub(crate) enum Who<'a> {
 impl<'a> Who<'a> {
     /// The peer that claims something, and the connection that it is about, if there is one.
     pub(crate) fn of_claim(connection: Option<&'a Connection>, claim: &Claim) -> Self {
-        Self::Accepting(connection, claim.peer_addr, Some(claim.peer_type))
+        Self::Accepting(connection, claim.peer_addr(), Some(claim.peer_type()))
     }
 }
 

@@ -9,10 +9,12 @@
 //! [`links`], its [`admission`] to a session, and [`listening`].
 
 mod admission;
+mod alarm;
 mod links;
 mod listening;
 mod peer;
 mod pool;
+mod rules;
 
 use std::cell::RefCell;
 use std::io;
@@ -22,16 +24,16 @@ use std::time::{Duration, Instant};
 
 use event_driver::{Readiness, Token};
 
-use crate::connection::{Connection, Link, Session, Staging};
+use crate::connection::{Claim, Connection, Link, Session, Staging};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventCenter, Handler, Slab, TimerId};
 use crate::messenger::{Latch, Pass, Shared};
 use crate::net::{Listener, Stack};
 use crate::processor::{Accepted, Processor};
-use crate::proto::v1::Claim;
 use crate::throttle::Permit;
 use crate::wire::EntityAddr;
 
+pub(crate) use alarm::Alarm;
 use peer::Peer;
 pub(crate) use pool::WorkerHandle;
 pub use pool::Workers;
@@ -64,6 +66,8 @@ pub(crate) enum Cmd {
         toll: usize,
         permit: Permit,
     },
+    /// Call somebody at this time.
+    Alarm(Instant, Alarm),
     /// Stop listening for this messenger.
     StopListening(Arc<Shared>),
     /// End every connection of this messenger, for this reason.
@@ -116,6 +120,7 @@ struct WorkerState {
 enum Entry {
     Processor(Processor),
     Peer(Peer),
+    Alarm(alarm::Pending),
 }
 
 impl Worker {
@@ -223,7 +228,8 @@ impl Handler<Cmd> for WorkerState {
                 let result = peer.release(id);
                 return self.settle(center, slot, result);
             }
-            _ => return,
+            Some(Entry::Alarm(_)) => return self.ring(slot),
+            None => return,
         };
         peer.timer = None;
         let text = match &peer.link {
@@ -259,6 +265,7 @@ impl Handler<Cmd> for WorkerState {
             } => {
                 self.granted(center, slot, (link, toll), permit);
             }
+            Cmd::Alarm(at, alarm) => self.set_alarm(center, at, alarm),
             Cmd::StopListening(shared) => self.stop_listening(center, &shared),
             Cmd::MarkAllDown(shared, error) => self.mark_all_down(center, &shared, &error),
             Cmd::Shutdown(shared, latch) => {
@@ -290,6 +297,7 @@ impl WorkerState {
             match entry {
                 Entry::Processor(processor) => processor.shared.look_after_dispatch(now),
                 Entry::Peer(peer) => peer.shared.look_after_dispatch(now),
+                Entry::Alarm(pending) => pending.alarm.shared.look_after_dispatch(now),
             }
         }
     }
@@ -308,19 +316,22 @@ impl WorkerState {
 
     /// Forgets an entry, and closes its socket.
     fn remove(&mut self, center: &mut EventCenter<Cmd>, slot: Token) {
-        let Some(entry) = self.entries.remove(slot) else {
-            return;
-        };
-        self.me.load.fetch_sub(1, Ordering::Relaxed);
-        match entry {
-            Entry::Processor(processor) => deregister(center, processor.token),
-            Entry::Peer(mut peer) => {
+        match self.forget(slot) {
+            Some(Entry::Processor(processor)) => deregister(center, processor.token),
+            Some(Entry::Peer(mut peer)) => {
                 peer.hang_up(center);
                 if let Some(connection) = peer.connection {
                     connection.0.place().take();
                 }
             }
+            Some(Entry::Alarm(_)) | None => {}
         }
+    }
+
+    fn forget(&mut self, slot: Token) -> Option<Entry> {
+        let entry = self.entries.remove(slot)?;
+        self.me.load.fetch_sub(1, Ordering::Relaxed);
+        Some(entry)
     }
 
     /// Delivers messages that the messenger sends to itself. They are bounded in number like those
@@ -383,6 +394,7 @@ impl WorkerState {
     fn shutdown(&mut self, center: &mut EventCenter<Cmd>, shared: &Arc<Shared>) {
         self.mark_all_down(center, shared, &shut_down());
         self.stop_listening(center, shared);
+        self.drop_alarms(center, shared);
     }
 }
 

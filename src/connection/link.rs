@@ -15,6 +15,8 @@ use event_driver::sock::Space;
 use event_driver::{Interest, Source, Token};
 
 use super::Connection;
+use super::codec::Reading;
+use super::handshake::{self, Claim, Handshake, Numbers, Opened, Verdict};
 use super::staging::{Staging, Tail};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventCenter, Handle};
@@ -22,14 +24,11 @@ use crate::inject::{DelayLine, Step, Who};
 use crate::messenger::{Pass, Shared};
 use crate::net::{ReadHalf, Stream, WriteHalf};
 use crate::processor::AcceptSlot;
-use crate::proto::v1::{
-    Acceptor, AcceptorEvent, AcceptorParams, Claim, Connector, ConnectorEvent, Decoder, Encoder,
-    Opened, State, Verdict,
-};
-use crate::proto::{Decoded, Gate, Incoming, ProtoError, Toll};
+use crate::proto::v1::{Refusal, State, Terms};
+use crate::proto::{self, Decoded, Gate, Incoming, Phase, Toll};
 use crate::stats::Counters;
 use crate::throttle::{Permit, Throttle, Ticket};
-use crate::wire::{AddrType, EntityAddr};
+use crate::wire::{AddrType, AddrVec, EntityAddr};
 use crate::worker::Cmd;
 
 /// The slowest peer, in bytes per second, that gets a long message through in time.
@@ -50,7 +49,7 @@ pub(crate) struct Link {
     unsent: BytesMut,
     /// Input that is not a complete thing yet.
     tail: Tail,
-    phase: Phase,
+    stage: Stage,
     pub(crate) numbers: Numbers,
     /// The number up to which the peer was told that its messages have arrived.
     told: u64,
@@ -65,26 +64,18 @@ pub(crate) struct Link {
     claimed: bool,
     /// Received messages that are late, if that is injected.
     pub(crate) delayed: Option<Box<DelayLine>>,
+    /// Where the socket of a peer that has connected is.
+    pub(crate) seen: EntityAddr,
     /// Until there is a session to have it.
     pub(crate) place: Option<AcceptSlot>,
 }
 
-/// What a session remembers of its links (msgr1 §8). While there is a link it has them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Numbers {
-    /// The incarnation of the session.
-    pub(crate) connect_seq: u32,
-    /// The number of the peer's last attempt that was let in.
-    pub(crate) peer_global_seq: u32,
-    /// The number of the last message that was received.
-    pub(crate) in_seq: u64,
-}
-
-enum Phase {
+enum Stage {
     Connecting,
-    Connector(Box<Connector>),
-    Acceptor(Box<Acceptor>),
-    Open(Box<Decoder>),
+    Handshake(Handshake),
+    /// The handshake is done, and what comes next has failed.
+    Spent(Phase),
+    Open(Reading),
 }
 
 /// What the worker has to do.
@@ -95,8 +86,9 @@ pub(crate) enum Outcome {
     Claim(Claim),
     /// The accepting side's handshake is done.
     Accepted(Opened),
-    /// The peer lost its session: what is queued for it is void.
-    ResetSession,
+    /// The peer lost its session: what is queued for it is void. With v2 the session has another
+    /// name from now on.
+    ResetSession { client_cookie: u64 },
     /// The socket has no more to give, and is re-armed.
     Drained,
     /// A throttle is full: nothing is read until a permit comes.
@@ -123,7 +115,7 @@ impl Link {
         token: Token,
         numbers: Numbers,
     ) -> Self {
-        let mut link = Self::new(shared, stream, token, Phase::Connecting, None);
+        let mut link = Self::new(shared, stream, token, Stage::Connecting, None);
         link.numbers = numbers;
         link
     }
@@ -132,24 +124,20 @@ impl Link {
         shared: &Arc<Shared>,
         stream: Stream,
         token: Token,
-        params: AcceptorParams,
-        place: AcceptSlot,
+        handshake: Handshake,
+        (seen, place): (EntityAddr, AcceptSlot),
     ) -> Self {
-        let acceptor = Box::new(Acceptor::new(params));
-        Self::new(
-            shared,
-            stream,
-            token,
-            Phase::Acceptor(acceptor),
-            Some(place),
-        )
+        let stage = Stage::Handshake(handshake);
+        let mut link = Self::new(shared, stream, token, stage, Some(place));
+        link.seen = seen;
+        link
     }
 
     fn new(
         shared: &Arc<Shared>,
         stream: Stream,
         token: Token,
-        phase: Phase,
+        stage: Stage,
         place: Option<AcceptSlot>,
     ) -> Self {
         Self {
@@ -160,7 +148,7 @@ impl Link {
             writer: Some(stream.writer),
             unsent: BytesMut::new(),
             tail: Tail::default(),
-            phase,
+            stage,
             numbers: Numbers::default(),
             told: 0,
             tolls: Tolls::default(),
@@ -169,31 +157,32 @@ impl Link {
             active: shared.env.now(),
             claimed: false,
             delayed: None,
+            seen: EntityAddr::default(),
             place,
         }
     }
 
     /// Where in the protocol it is.
-    pub(crate) fn state(&self) -> State {
-        match &self.phase {
-            Phase::Connecting => State::StartConnect,
-            Phase::Connector(connector) => connector.state(),
-            Phase::Acceptor(acceptor) => acceptor.state(),
-            Phase::Open(decoder) => decoder.state(),
+    pub(crate) fn state(&self) -> Phase {
+        match &self.stage {
+            Stage::Connecting => State::StartConnect.into(),
+            Stage::Handshake(handshake) => handshake.phase(),
+            Stage::Spent(phase) => *phase,
+            Stage::Open(reading) => reading.phase(),
         }
     }
 
     /// Whether the transport is still connecting, so that a failure says nothing of the peer.
     pub(crate) fn is_connecting(&self) -> bool {
-        matches!(self.phase, Phase::Connecting)
+        matches!(self.stage, Stage::Connecting)
     }
 
     pub(crate) fn is_accepting(&self) -> bool {
-        matches!(self.phase, Phase::Acceptor(_))
+        matches!(&self.stage, Stage::Handshake(handshake) if handshake.is_accepting())
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        matches!(self.stage, Stage::Open(_))
     }
 
     /// Whether a throttle holds it up.
@@ -217,10 +206,9 @@ impl Link {
 
     /// The accepting side speaks first.
     pub(crate) fn greet(&mut self) -> Result<(), Error> {
-        let Phase::Acceptor(acceptor) = &mut self.phase else {
-            return Ok(());
-        };
-        acceptor.start(&mut self.unsent);
+        if let Stage::Handshake(handshake) = &mut self.stage {
+            handshake.greet(&mut self.unsent);
+        }
         self.write_handshake()
     }
 
@@ -261,10 +249,14 @@ impl Link {
         let who = Who::Connecting(Some(connection));
         injector.step(Step::StartConnecting, who)?;
         injector.step(Step::SendBannerConnecting, who)?;
-        let params = self.shared.connector_params(&connection.0, &self.numbers);
-        let mut connector = Box::new(Connector::new(params));
-        connector.start(&mut self.unsent);
-        self.phase = Phase::Connector(connector);
+        let mut cx = handshake::Cx {
+            shared: &self.shared,
+            numbers: &mut self.numbers,
+            connection: Some(connection),
+            seen: self.seen,
+            out: &mut self.unsent,
+        };
+        self.stage = Stage::Handshake(Handshake::connect(connection, &mut cx)?);
         Ok(true)
     }
 
@@ -317,8 +309,8 @@ impl Link {
 
     /// Notes when a message that has begun must have ended.
     fn watch_message(&mut self, now: Instant) {
-        let in_message = match &self.phase {
-            Phase::Open(decoder) => decoder.in_message(),
+        let in_message = match &self.stage {
+            Stage::Open(reading) => reading.in_message(),
             _ => None,
         };
         match in_message {
@@ -411,8 +403,8 @@ impl Link {
     /// how much was asked for too.
     fn read(&mut self, buf: &mut BytesMut) -> (usize, io::Result<usize>) {
         let limit = buf.capacity() - buf.len();
-        let landing = match &mut self.phase {
-            Phase::Open(decoder) => decoder.landing(),
+        let landing = match &mut self.stage {
+            Stage::Open(reading) => reading.landing(),
             _ => None,
         };
         match landing {
@@ -444,104 +436,72 @@ impl Link {
         cx: &mut Cx<'_>,
         connection: Option<&Connection>,
     ) -> Result<Option<Outcome>, Error> {
-        match &mut self.phase {
-            Phase::Connecting => Ok(None),
-            Phase::Connector(_) => self.handle_connector(buf, cx, connection),
-            Phase::Acceptor(..) => self.handle_acceptor(buf, cx),
-            Phase::Open(_) => match connection {
+        match &mut self.stage {
+            Stage::Connecting | Stage::Spent(_) => Ok(None),
+            Stage::Handshake(_) => self.shake_hands(buf, cx, connection),
+            Stage::Open(_) => match connection {
                 Some(connection) => self.handle_open(buf, cx, connection),
                 None => Ok(Some(Outcome::Closed)),
             },
         }
     }
 
-    fn handle_connector(
+    fn shake_hands(
         &mut self,
         buf: &mut BytesMut,
         cx: &mut Cx<'_>,
         connection: Option<&Connection>,
     ) -> Result<Option<Outcome>, Error> {
-        let Phase::Connector(connector) = &mut self.phase else {
+        let Stage::Handshake(handshake) = &mut self.stage else {
             return Ok(None);
         };
-        let step = |step| {
-            let injector = &self.shared.injector;
-            injector.step(step, Who::Connecting(connection))
+        let mut needs = handshake::Cx {
+            shared: &self.shared,
+            numbers: &mut self.numbers,
+            connection,
+            seen: self.seen,
+            out: &mut self.unsent,
         };
-        let before_connect = |connect_seq| match connect_seq {
-            0 => step(Step::SendConnect),
-            _ => step(Step::SendReconnect),
-        };
-        let from_peer = self.shared.config.learn_addr_from_peer;
-        let waited = connector.state() == State::ConnectingWaitBannerAndIdentify;
-        while let Some(event) = connector
-            .handle_input(buf, &mut self.unsent)
-            .map_err(Error::proto)?
-        {
-            match event {
-                ConnectorEvent::Learned(addr) if from_peer => self.shared.learn_addr(addr),
-                ConnectorEvent::Learned(_) => {}
-                ConnectorEvent::RetryGlobal { peer_global_seq } => {
-                    let global_seq = self.shared.next_global_seq(peer_global_seq);
-                    connector.handle_retry(global_seq, &mut self.unsent);
-                    before_connect(self.numbers.connect_seq)?;
+        match handshake.advance(buf, &mut needs) {
+            Ok(None) => self.flush_handshake(cx),
+            Ok(Some(outcome)) => Ok(Some(match outcome {
+                handshake::Outcome::Connected(opened) => Outcome::Connected(opened),
+                handshake::Outcome::Claim(claim) => Outcome::Claim(claim),
+                handshake::Outcome::Accepted(opened) => Outcome::Accepted(opened),
+                handshake::Outcome::ResetSession { client_cookie } => {
+                    Outcome::ResetSession { client_cookie }
                 }
-                ConnectorEvent::RetrySession { connect_seq } => {
-                    self.numbers.connect_seq = connect_seq;
-                    connector.handle_retry(connector.global_seq(), &mut self.unsent);
-                    before_connect(connect_seq)?;
-                }
-                ConnectorEvent::ResetSession => {
-                    connector.handle_retry(connector.global_seq(), &mut self.unsent);
-                    before_connect(0)?;
-                    return Ok(Some(Outcome::ResetSession));
-                }
-                ConnectorEvent::Challenge(_) | ConnectorEvent::Proof(_) => {
-                    return Err(Error::proto(ProtoError::LocalBug("cephx was not offered")));
-                }
-                ConnectorEvent::Wait => {
-                    let text = "the peer told this side to wait for the peer's own connection";
-                    return Err(Error::text(ErrorKind::Disconnected, text));
-                }
-                ConnectorEvent::Ready(opened) => return Ok(Some(Outcome::Connected(opened))),
-            }
+            })),
+            Err(error) => Err(error),
         }
-        if waited && connector.state() == State::ConnectingSendConnectMsg {
-            // The connect struct is made, and goes out below.
-            step(Step::BannerReadConnecting)?;
-            before_connect(self.numbers.connect_seq)?;
-        }
-        self.flush_handshake(cx)
     }
 
-    fn handle_acceptor(
+    /// The own addresses as the peer knows them.
+    pub(crate) fn own_addrs(&self) -> AddrVec {
+        let at = self.writer.as_ref().map(|writer| writer.local_addr());
+        self.shared.addrs_at(at.and_then(Result::ok))
+    }
+
+    /// Looks at what a peer shows beside its claim, in v1. `Err`: what it is told.
+    pub(crate) fn authorize(
         &mut self,
-        buf: &mut BytesMut,
-        cx: &mut Cx<'_>,
-    ) -> Result<Option<Outcome>, Error> {
-        let Phase::Acceptor(acceptor) = &mut self.phase else {
-            return Ok(None);
-        };
-        match acceptor.handle_input(buf).map_err(Error::proto)? {
-            Some(AcceptorEvent::Claim(claim)) => Ok(Some(Outcome::Claim(claim))),
-            Some(AcceptorEvent::Ready(opened)) => Ok(Some(Outcome::Accepted(opened))),
-            None => self.flush_handshake(cx),
+        claim: &proto::v1::Claim,
+        terms: &Terms,
+    ) -> Result<(), Refusal> {
+        match &mut self.stage {
+            Stage::Handshake(handshake) => handshake.authorize(&self.shared, claim, terms),
+            _ => Ok(()),
         }
     }
 
     /// Answers a [`Claim`](Outcome::Claim). With `Some` the session is open already.
     pub(crate) fn answer(&mut self, verdict: Verdict) -> Result<Option<Opened>, Error> {
-        let Phase::Acceptor(acceptor) = &mut self.phase else {
+        let Stage::Handshake(handshake) = &mut self.stage else {
             return Ok(None);
         };
-        let event = acceptor
-            .handle_verdict(verdict, &mut self.unsent)
-            .map_err(Error::proto)?;
+        let opened = handshake.answer(verdict, &mut self.unsent)?;
         self.write_handshake()?;
-        Ok(match event {
-            Some(AcceptorEvent::Ready(opened)) => Some(opened),
-            _ => None,
-        })
+        Ok(opened)
     }
 
     fn flush_handshake(&mut self, cx: &mut Cx<'_>) -> Result<Option<Outcome>, Error> {
@@ -553,20 +513,21 @@ impl Link {
     }
 
     /// The handshake is done: from here on the session writes. False if it was closed meanwhile.
-    pub(crate) fn open(&mut self, connection: &Connection, opened: &Opened) -> bool {
-        let config = &self.shared.config;
-        let decoder = Decoder::new(opened.features, config.checksums, config.limits);
-        self.phase = Phase::Open(Box::new(decoder));
-        let Some(writer) = self.writer.take() else {
-            return false;
+    pub(crate) fn open(&mut self, connection: &Connection, opened: &Opened) -> Result<bool, Error> {
+        let spent = Stage::Spent(self.state());
+        let Stage::Handshake(handshake) = std::mem::replace(&mut self.stage, spent) else {
+            return Ok(false);
         };
-        let encoder = Encoder::new(opened.features, config.checksums);
+        let (reading, writing) = handshake.into_open(&self.shared, opened)?;
+        let Some(writer) = self.writer.take() else {
+            return Ok(false);
+        };
+        self.stage = Stage::Open(reading);
         let unsent = std::mem::take(&mut self.unsent);
-        self.numbers.connect_seq = opened.connect_seq;
-        self.numbers.peer_global_seq = opened.global_seq;
+        opened.note(&mut self.numbers);
         self.told = self.numbers.in_seq;
         self.delayed = self.shared.injector.delay_line(connection.peer_type());
-        connection.0.open(opened, encoder, writer, &unsent)
+        Ok(connection.0.open(opened, writing, writer, &unsent))
     }
 
     fn handle_open(
@@ -575,7 +536,7 @@ impl Link {
         cx: &mut Cx<'_>,
         connection: &Connection,
     ) -> Result<Option<Outcome>, Error> {
-        let Phase::Open(decoder) = &mut self.phase else {
+        let Stage::Open(reading) = &mut self.stage else {
             return Ok(None);
         };
         let (link, slot, post) = (self.token, cx.slot, cx.post);
@@ -594,7 +555,7 @@ impl Link {
                 link,
                 post,
             };
-            let incoming = match decoder.decode(buf, &mut gate).map_err(Error::proto)? {
+            let incoming = match reading.decode(buf, &mut gate).map_err(Error::proto)? {
                 Decoded::NeedMore => return Ok(None),
                 Decoded::Throttled => {
                     cx.center.disarm(link, Interest::READ).map_err(system)?;
@@ -735,6 +696,10 @@ impl TollGate<'_> {
 }
 
 impl Gate for TollGate<'_> {
+    fn aborted(&mut self) {
+        drop(self.tolls.take());
+    }
+
     fn admit(&mut self, toll: Toll, size: u64) -> bool {
         let session = &self.connection.0;
         match toll {

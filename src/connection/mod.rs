@@ -1,6 +1,9 @@
 //! Connections: what users hold of a session with a peer.
 
+mod codec;
+mod handshake;
 mod link;
+mod outbox;
 mod queue;
 mod session;
 mod staging;
@@ -11,15 +14,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use crate::auth::Authenticated;
 use crate::error::{Error, SendError};
 use crate::message::Message;
 use crate::messenger::ConnectionEvent;
-use crate::wire::{EntityAddr, EntityType};
+use crate::wire::{AddrVec, EntityAddr, EntityType};
 use crate::worker::Cmd;
 
-pub(crate) use link::{Cx, Link, Numbers, Outcome};
+pub(crate) use handshake::{Claim, Handshake, Numbers, Opened, Verdict};
+pub(crate) use link::{Cx, Link, Outcome};
+pub(crate) use outbox::Flushed;
 use queue::Control;
-pub(crate) use session::{Flushed, Session};
+pub(crate) use session::{Party, Session};
 pub(crate) use staging::Staging;
 
 /// A session with a peer. Cheap to clone; all clones are the same connection.
@@ -154,6 +160,20 @@ impl Connection {
     #[must_use]
     pub fn peer_addr(&self) -> EntityAddr {
         self.0.peer_addr
+    }
+
+    /// All addresses of the peer, as far as they are known: with v1 it is one.
+    #[must_use]
+    pub fn peer_addrs(&self) -> AddrVec {
+        self.0.peer_addrs.clone()
+    }
+
+    /// Who has connected, and what it may do: on the accepting side the peer, on the connecting one
+    /// this side. `None` before the first handshake is done. What it says of a peer is worth as
+    /// much as the method by which the peer was let in ([`Authority`](crate::Authority)).
+    #[must_use]
+    pub fn authenticated(&self) -> Option<Arc<Authenticated>> {
+        self.0.authenticated()
     }
 
     /// The features that both sides have; 0 before the handshake is done, so that a typed payload

@@ -269,6 +269,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_again_goes_before_what_was_not() {
+        let mut queue = queue();
+        queue.push(message(9, 255, 0)).expect("room");
+        queue.requeue((1..=4).map(|tid| message(tid, 1, 0)).collect());
+        let again = [queue.pop(), queue.pop()].map(|m| m.expect("two of four"));
+        assert_eq!(queue.replays(), 2);
+        queue.requeue(again.into());
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop())
+            .map(|m| m.tid())
+            .collect();
+        assert_eq!(order, [1, 2, 3, 4, 9]);
+    }
+
+    #[test]
     fn a_flood_of_keepalives_is_answered_with_the_newest() {
         let mut queue = queue();
         for secs in 0..100 {

@@ -1,42 +1,47 @@
-//! What is behind a [`Connection`](super::Connection): the sending half, shared by all threads.
+//! What is behind a [`Connection`](super::Connection): who the peer is, under which policy, and the
+//! sending half, shared by all threads.
 //!
-//! Two locks, never held while user code runs, and taken in this order: `tx` (the flusher's
-//! things), then `queue`. Receiving state is not here; it belongs to the session's home worker.
+//! What is queued, and who writes it, is decided in the [`Outbox`]; here is what follows from it:
+//! the flush on this thread, or the [`Cmd`] to the home worker. Receiving state is not here; it
+//! belongs to the session's home worker.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use event_driver::Token;
 
-use super::queue::{Control, Gate, SendQueue};
+use super::codec::Writing;
+use super::handshake::Opened;
+use super::outbox::{Flushed, Next, Outbox};
+use super::queue::Control;
+use crate::auth::Authenticated;
 use crate::error::SendError;
-use crate::message::{Message, TxBatch, priority};
+use crate::message::{Message, priority};
 use crate::messenger::{Policy, Shared};
 use crate::net::WriteHalf;
 use crate::processor::AcceptSlot;
-use crate::proto::v1::{Encoder, Opened};
-use crate::wire::{EntityAddr, EntityType, Timespec};
+use crate::proto::Version;
+use crate::wire::{AddrVec, EntityAddr, EntityType, Timespec};
 use crate::worker::{Cmd, WorkerHandle, put_off};
 
-/// How much is encoded before it is written: the size of one write.
-const BATCH_BYTES: u64 = 256 << 10;
-/// How many messages are encoded before they are written.
-const BATCH_MESSAGES: usize = 64;
 /// How much a thread that is not the session's worker writes before it lets the worker go on.
 const INLINE_BYTES: usize = 64 << 10;
 /// How much the worker writes for one session before it turns to others.
 const WORKER_BYTES: usize = 4 << 20;
 
-thread_local! {
-    /// Messages between the queue and their encoding, which is outside of the queue's lock. Empty
-    /// between flushes; here for its allocation, which each session would have otherwise.
-    static TAKEN: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+/// Whom a session is with.
+pub(crate) struct Party {
+    pub(crate) kind: EntityType,
+    /// Where it is: one of the addresses below.
+    pub(crate) addr: EntityAddr,
+    /// By which the session is known: with v1 that address alone, with v2 all of the peer's.
+    pub(crate) addrs: AddrVec,
+    /// What is spoken with it.
+    pub(crate) version: Version,
 }
 
 pub(crate) struct Session {
@@ -44,7 +49,10 @@ pub(crate) struct Session {
     pub(crate) id: u64,
     pub(crate) shared: Arc<Shared>,
     pub(crate) peer_type: EntityType,
+    /// See [`Party`].
     pub(crate) peer_addr: EntityAddr,
+    pub(crate) peer_addrs: AddrVec,
+    pub(crate) version: Version,
     pub(crate) policy: Policy,
     pub(crate) home: WorkerHandle,
     pub(crate) loopback: bool,
@@ -53,74 +61,44 @@ pub(crate) struct Session {
     /// Of an accepted connection: it counts as one until the worker has let go of it and its last
     /// event has been dispatched, however long somebody keeps a handle.
     pub(crate) place: Mutex<Option<Arc<AcceptSlot>>>,
-    queue: Mutex<SendQueue>,
-    tx: Mutex<Tx>,
-    /// What the policy says, until the accepting side has said otherwise.
-    lossy: AtomicBool,
-    connected: AtomicBool,
-    /// The gate is closed; for whoever only wants to know.
-    closed: AtomicBool,
+    outbox: Outbox,
     features: AtomicU64,
+    /// Who was let in, since the last handshake.
+    who: Mutex<Option<Arc<Authenticated>>>,
     last_keepalive: AtomicU64,
     last_keepalive_ack: AtomicU64,
     throttled_since: AtomicU64,
 }
 
-/// What only the one flusher uses, and the home worker when the link comes or goes.
-#[derive(Default)]
-struct Tx {
-    /// Number of the last message that was encoded.
-    out_seq: u64,
-    link: Option<TxLink>,
-    batch: TxBatch,
-    /// Messages of this link that the peer has not acknowledged; always empty if lossy.
-    sent: VecDeque<Message>,
-}
-
-struct TxLink {
-    encoder: Encoder,
-    writer: Box<dyn WriteHalf>,
-}
-
-/// How a flush ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Flushed {
-    /// Everything is written, or the gate has been taken away; somebody else flushes next time.
-    Done,
-    /// The socket is full; the gate is still in the caller's hand.
-    Full,
-    /// The budget is used up; the gate is still in the caller's hand.
-    More,
-}
-
 impl Session {
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        (peer_type, peer_addr): (EntityType, EntityAddr),
+        peer: Party,
         policy: Policy,
         home: WorkerHandle,
         loopback: bool,
     ) -> Arc<Self> {
         let config = &shared.config;
-        let gate = if loopback { Gate::Idle } else { Gate::Down };
-        let queue = SendQueue::new(gate, config.send_queue_bytes, config.send_queue_messages);
-        let lossy = AtomicBool::new(policy.lossy);
+        let limits = (config.send_queue_bytes, config.send_queue_messages);
+        let outbox = match loopback {
+            true => Outbox::local(limits, policy.lossy),
+            false => Outbox::new(limits, !policy.server, policy.lossy),
+        };
         Arc::new(Self {
-            lossy,
             id: shared.next_session_id(),
             shared: Arc::clone(shared),
-            peer_type,
-            peer_addr,
+            peer_type: peer.kind,
+            peer_addr: peer.addr,
+            peer_addrs: peer.addrs,
+            version: peer.version,
             policy,
             home,
             loopback,
             slot: OnceLock::new(),
             place: Mutex::default(),
-            queue: Mutex::new(queue),
-            tx: Mutex::default(),
-            connected: AtomicBool::new(loopback),
-            closed: AtomicBool::new(false),
+            outbox,
             features: AtomicU64::new(if loopback { u64::MAX } else { 0 }),
+            who: Mutex::default(),
             last_keepalive: AtomicU64::new(0),
             last_keepalive_ack: AtomicU64::new(0),
             throttled_since: AtomicU64::new(0),
@@ -131,20 +109,12 @@ impl Session {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self) -> MutexGuard<'_, SendQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tx(&self) -> MutexGuard<'_, Tx> {
-        self.tx.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Acquire)
+        self.outbox.is_connected()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.outbox.is_closed()
     }
 
     pub(crate) fn features(&self) -> u64 {
@@ -152,56 +122,50 @@ impl Session {
     }
 
     pub(crate) fn is_lossy(&self) -> bool {
-        self.lossy.load(Ordering::Relaxed)
+        self.outbox.is_lossy()
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.queue().messages()
+        self.outbox.queued()
     }
 
     pub(super) fn unacked(&self) -> usize {
-        let tx = self.tx();
-        // Between the two there is no moment in which a message is in neither.
-        tx.sent.len() + self.queue().replays()
+        self.outbox.unacked()
     }
 
     /// Takes a message for sending; see [`Connection::send`](super::Connection::send).
-    pub(crate) fn send(self: &Arc<Self>, mut message: Message) -> Result<(), SendError> {
-        if !self.prepare(&mut message) {
-            return Err(SendError::TooLarge(message));
-        }
-        let mut queue = self.queue();
-        queue.push(message)?;
-        self.elect(queue);
-        Ok(())
+    pub(crate) fn send(self: &Arc<Self>, message: Message) -> Result<(), SendError> {
+        self.queue(message, None)
     }
 
     /// As [`send`](Self::send); if the queue is full, has the task told when there may be room.
     pub(super) fn send_or_wait(
         self: &Arc<Self>,
-        mut message: Message,
+        message: Message,
         waker: &Waker,
+    ) -> Result<(), SendError> {
+        self.queue(message, Some(waker))
+    }
+
+    fn queue(
+        self: &Arc<Self>,
+        mut message: Message,
+        waker: Option<&Waker>,
     ) -> Result<(), SendError> {
         if !self.prepare(&mut message) {
             return Err(SendError::TooLarge(message));
         }
-        let mut queue = self.queue();
-        if let Err(error) = queue.push(message) {
-            if matches!(error, SendError::Full(_)) {
-                queue.wait(waker);
-            }
-            return Err(error);
+        if self.shared.injector.swallows(self.peer_type) {
+            return Ok(());
         }
-        self.elect(queue);
+        let next = self.outbox.push(message, waker)?;
+        self.go_on(next);
         Ok(())
     }
 
     pub(super) fn send_control(self: &Arc<Self>, control: Control) {
-        let mut queue = self.queue();
-        if queue.gate != Gate::Closed {
-            queue.push_control(control);
-            self.elect(queue);
-        }
+        let next = self.outbox.push_control(control);
+        self.go_on(next);
     }
 
     /// Has the peer told that all messages up to this number have arrived.
@@ -235,25 +199,18 @@ impl Session {
         true
     }
 
-    /// If nobody sends, sees to it that somebody does.
-    fn elect(self: &Arc<Self>, mut queue: MutexGuard<'_, SendQueue>) {
-        if queue.gate == Gate::Standby && !self.policy.server && queue.has_messages() {
-            queue.gate = Gate::Down;
-            drop(queue);
-            return self.home.post(Cmd::Connect(Arc::clone(self)));
-        }
-        if queue.gate != Gate::Idle {
-            return;
-        }
-        queue.gate = Gate::Flushing;
-        drop(queue);
-        if self.loopback {
-            self.home.post(Cmd::Deliver(Arc::clone(self), None));
-        } else if !put_off(self) {
-            let inline = self.shared.config.inline_send;
-            if !inline || self.flush(INLINE_BYTES).ok() != Some(Flushed::Done) {
-                // The worker meets the same full socket, or the same error, and deals with it.
-                self.home.post(Cmd::Flush(Arc::clone(self)));
+    fn go_on(self: &Arc<Self>, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Connect => self.home.post(Cmd::Connect(Arc::clone(self))),
+            Next::Flush if self.loopback => self.home.post(Cmd::Deliver(Arc::clone(self), None)),
+            Next::Flush if put_off(self) => {}
+            Next::Flush => {
+                let inline = self.shared.config.inline_send;
+                if !inline || self.flush(INLINE_BYTES).ok() != Some(Flushed::Done) {
+                    // The worker meets the same full socket, or the same error, and deals with it.
+                    self.home.post(Cmd::Flush(Arc::clone(self)));
+                }
             }
         }
     }
@@ -263,212 +220,103 @@ impl Session {
         self.flush(WORKER_BYTES)
     }
 
-    /// Room in the socket: whether the worker is the flusher now.
-    pub(crate) fn unblock(&self) -> bool {
-        let mut queue = self.queue();
-        let blocked = queue.gate == Gate::Blocked;
-        if blocked {
-            queue.gate = Gate::Flushing;
-        }
-        blocked
-    }
-
-    /// The socket is full: the gate waits for [`unblock`](Self::unblock).
-    pub(crate) fn block(&self) {
-        let mut queue = self.queue();
-        if queue.gate == Gate::Flushing {
-            queue.gate = Gate::Blocked;
-        }
-    }
-
-    /// Breaks the link from below: its next read or write learns of it.
-    pub(crate) fn cut(&self) {
-        if let Some(link) = &mut self.tx().link {
-            link.writer.shutdown();
-        }
-    }
-
-    /// Writes what is queued. Only for whoever holds the gate at `Flushing`.
+    /// Writes what is queued. Only for whoever holds the gate.
     fn flush(&self, budget: usize) -> io::Result<Flushed> {
-        let mut waiting = Vec::new();
-        let mut taken = TAKEN.take();
-        let flushed = self.flush_locked(budget, &mut taken, &mut waiting);
-        debug_assert!(taken.is_empty());
-        TAKEN.set(taken);
-        // No task is woken under a lock: what wakers do is not ours.
-        waiting.into_iter().for_each(Waker::wake);
-        flushed
-    }
-
-    fn flush_locked(
-        &self,
-        budget: usize,
-        taken: &mut Vec<Message>,
-        waiting: &mut Vec<Waker>,
-    ) -> io::Result<Flushed> {
         let injector = &self.shared.injector;
         if injector.breaks_link() {
             self.cut();
         }
-        if injector.is_congested() && self.queue().gate == Gate::Flushing {
+        if injector.is_congested() && self.outbox.is_flushing() {
             return Ok(Flushed::More);
         }
-        let mut tx = self.tx();
-        let mut written = 0;
-        loop {
-            while !tx.batch.is_empty() {
-                if written >= budget {
-                    return Ok(Flushed::More);
-                }
-                match tx.write() {
-                    Ok(n) => written += n,
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Full),
-                    Err(e) => return Err(e),
-                }
-            }
-            let mut queue = self.queue();
-            if queue.gate != Gate::Flushing {
-                return Ok(Flushed::Done);
-            }
-            if queue.is_empty() {
-                queue.gate = Gate::Idle;
-                return Ok(Flushed::Done);
-            }
-            if written >= budget {
-                return Ok(Flushed::More);
-            }
-            tx.take(&mut queue, &self.shared, taken);
-            waiting.append(&mut queue.take_waiting());
-            drop(queue);
-            tx.encode(taken, !self.is_lossy());
-        }
+        self.outbox.flush(budget, || self.shared.stamp())
     }
 
-    /// The handshake is done: from now on what is queued goes out by `writer`, behind `unsent`.
-    /// What the peer says it has is not sent again (msgr1 §16). The caller is the flusher then.
-    /// False if the session was closed meanwhile.
+    /// Room in the socket: whether the worker is the flusher now.
+    pub(crate) fn unblock(&self) -> bool {
+        self.outbox.unblock()
+    }
+
+    /// The socket is full: the gate waits for [`unblock`](Self::unblock).
+    pub(crate) fn block(&self) {
+        self.outbox.block();
+    }
+
+    /// Breaks the link from below: its next read or write learns of it.
+    pub(crate) fn cut(&self) {
+        self.outbox.cut();
+    }
+
+    /// The handshake is done: from now on what is queued goes out by `writer`, behind `unsent`. The
+    /// caller is the flusher then. False if the session was closed meanwhile.
     pub(crate) fn open(
         &self,
         opened: &Opened,
-        encoder: Encoder,
+        writing: Writing,
         writer: Box<dyn WriteHalf>,
         unsent: &[u8],
     ) -> bool {
-        let mut tx = self.tx();
-        debug_assert!(tx.sent.is_empty(), "a fault has queued them again");
-        tx.batch = TxBatch::default();
-        tx.batch.copy(unsent);
-        tx.link = Some(TxLink { encoder, writer });
-        let mut queue = self.queue();
-        if queue.gate == Gate::Closed {
-            return false;
-        }
-        let features = opened.features;
-        self.lossy.store(opened.lossy, Ordering::Relaxed);
-        match opened.acked {
-            Some(acked) if queue.replays() == 0 => tx.out_seq = acked,
-            Some(acked) => tx.out_seq = tx.out_seq.wrapping_add(queue.trim_replay(acked)),
-            None if queue.replays() == 0 => tx.out_seq = 0,
-            None => {}
-        }
-        queue.gate = Gate::Flushing;
-        self.features.store(features, Ordering::Release);
-        self.connected.store(true, Ordering::Release);
-        true
+        // Before anybody can see that it is connected.
+        self.features.store(opened.features, Ordering::Release);
+        *self.who() = Some(Arc::clone(&opened.who));
+        let terms = (opened.lossy, opened.acked);
+        self.outbox.open(terms, writing, writer, unsent)
+    }
+
+    fn who(&self) -> MutexGuard<'_, Option<Arc<Authenticated>>> {
+        self.who.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn authenticated(&self) -> Option<Arc<Authenticated>> {
+        self.who().clone()
     }
 
     /// Ends sending for good and says how many messages were not sent. `None` if it was closed
     /// before.
     pub(crate) fn close(&self) -> Option<usize> {
-        let mut queue = self.queue();
-        // Under the lock, or an `open` in between would have the last word.
-        self.connected.store(false, Ordering::Release);
-        self.closed.store(true, Ordering::Release);
-        if queue.gate == Gate::Closed {
-            return None;
-        }
-        let unsent = queue.close();
-        let waiting = queue.take_waiting();
-        drop(queue);
-        waiting.into_iter().for_each(Waker::wake);
-        Some(unsent.len())
+        self.outbox.close()
     }
 
     /// The session starts over: drops what is queued, and says how many messages that were
     /// (msgr1 §17). Only while there is no open link.
     pub(crate) fn reset(&self, out_seq: u64) -> usize {
-        let mut tx = self.tx();
-        let sent = std::mem::take(&mut tx.sent);
-        tx.out_seq = out_seq;
-        drop(tx);
-        let unsent = self.queue().clear();
-        unsent.len() + sent.len()
+        self.outbox.reset(out_seq)
     }
 
-    /// Lets the link go; what the peer has not acknowledged is queued again, in its order. Only the
-    /// home worker does this; it may have to wait for the end of a flush by another thread, which
-    /// is bounded and never blocks.
+    /// Lets the link go; what the peer has not acknowledged is queued again. Only the home worker
+    /// does this.
     pub(crate) fn drop_link(&self) {
-        let mut tx = self.tx();
-        if let Some(mut link) = tx.link.take() {
-            link.writer.shutdown();
-        }
-        tx.batch = TxBatch::default();
-        let sent = std::mem::take(&mut tx.sent);
         #[cfg(feature = "sim")]
-        let sent = crate::sim::plant::replay(sent);
-        tx.out_seq = tx.out_seq.wrapping_sub(sent.len() as u64);
-        self.connected.store(false, Ordering::Release);
-        let mut queue = self.queue();
-        if queue.gate != Gate::Closed {
-            queue.requeue(sent);
-            queue.gate = Gate::Down;
-        }
+        let replay = crate::sim::plant::replay;
+        #[cfg(not(feature = "sim"))]
+        let replay = std::convert::identity;
+        self.outbox.drop_link(replay);
     }
 
     /// Without a link, and nobody connects: from now on a message that is queued has somebody do
     /// it. False if one is queued already, and this side may connect.
     pub(crate) fn stand_by(&self) -> bool {
-        let mut queue = self.queue();
-        let busy = queue.has_messages() || queue.wants_keepalive();
-        let may = queue.gate == Gate::Down && (self.policy.server || !busy);
-        if may {
-            queue.gate = Gate::Standby;
-        }
-        may
+        self.outbox.stand_by()
     }
 
     /// Somebody connects.
     pub(crate) fn wake(&self) {
-        let mut queue = self.queue();
-        if queue.gate == Gate::Standby {
-            queue.gate = Gate::Down;
-        }
+        self.outbox.wake();
     }
 
     /// The peer has all messages up to this number.
     pub(crate) fn acked(&self, seq: u64) {
-        let mut tx = self.tx();
-        let known = tx.sent.partition_point(|message| message.head().seq <= seq);
-        tx.sent.drain(..known);
+        self.outbox.acked(seq);
     }
 
     /// The next message of the loop-back connection; opens the gate when there is none.
     pub(crate) fn pop_local(&self) -> Option<Message> {
-        let mut queue = self.queue();
-        let message = queue.pop();
-        let waiting = queue.take_waiting();
-        if message.is_none() && queue.gate == Gate::Flushing {
-            queue.gate = Gate::Idle;
-        }
-        drop(queue);
-        waiting.into_iter().for_each(Waker::wake);
-        message
+        self.outbox.pop()
     }
 
     /// The session does not survive its next error any more.
     pub(super) fn mark_disposable(&self) {
-        self.lossy.store(true, Ordering::Relaxed);
+        self.outbox.set_lossy();
     }
 
     /// When the link was parked by a throttle, on the messenger's scale; 0 if it is not.
@@ -513,51 +361,6 @@ fn time(word: u64) -> Option<SystemTime> {
         nanos: word as u32,
     };
     (word != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from(stamp))
-}
-
-impl Tx {
-    fn write(&mut self) -> io::Result<usize> {
-        let Some(link) = &mut self.link else {
-            // The home worker took the link; what was encoded for it is void.
-            self.batch = TxBatch::default();
-            return Ok(0);
-        };
-        self.batch.write_to(|slices| link.writer.write(slices))
-    }
-
-    /// Takes what fits into one batch.
-    fn take(&mut self, queue: &mut SendQueue, shared: &Shared, taken: &mut Vec<Message>) {
-        let Some(link) = &self.link else {
-            debug_assert!(false, "flushing without a link");
-            queue.gate = Gate::Down;
-            return;
-        };
-        while let Some(control) = queue.pop_control() {
-            match control {
-                Control::Keepalive => link.encoder.keepalive(shared.stamp(), &mut self.batch),
-                Control::KeepaliveAck(stamp) => link.encoder.keepalive_ack(stamp, &mut self.batch),
-                Control::Ack(seq) => link.encoder.ack(seq, &mut self.batch),
-            }
-        }
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES && taken.len() < BATCH_MESSAGES {
-            let Some(message) = queue.pop() else { return };
-            bytes += message.size();
-            taken.push(message);
-        }
-    }
-
-    fn encode(&mut self, taken: &mut Vec<Message>, keep: bool) {
-        let Some(link) = &self.link else { return };
-        for mut message in taken.drain(..) {
-            self.out_seq = self.out_seq.wrapping_add(1);
-            if keep {
-                message.head_mut().seq = self.out_seq;
-                self.sent.push_back(message.share());
-            }
-            link.encoder.message(message, self.out_seq, &mut self.batch);
-        }
-    }
 }
 
 impl fmt::Debug for Session {

@@ -17,6 +17,13 @@ pub trait Env: Send + Sync {
 
     /// A random number, unpredictable in production: nonces, jitter.
     fn random(&self) -> u64;
+
+    /// Fills with random bytes that keys and challenges are made of, so that in production nobody
+    /// may be able to guess them.
+    ///
+    /// # Panics
+    /// If there is no source of such bytes: whatever came instead would look like a secret.
+    fn fill(&self, out: &mut [u8]);
 }
 
 /// The operating system's clocks and random numbers.
@@ -39,6 +46,10 @@ impl Env for SystemEnv {
             let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             mix(wall.map_or(0, |d| d.as_nanos() as u64) ^ u64::from(std::process::id()))
         })
+    }
+
+    fn fill(&self, out: &mut [u8]) {
+        getrandom::fill(out).expect("the operating system has a source of random numbers");
     }
 }
 
@@ -86,6 +97,12 @@ impl Env for ManualEnv {
         mix(self
             .random
             .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
+    }
+
+    fn fill(&self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(size_of::<u64>()) {
+            chunk.copy_from_slice(&self.random().to_le_bytes()[..chunk.len()]);
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::worker::Cmd;
 const NONCE_STEP: u32 = 1_000_000;
 
 impl Messenger {
-    /// Listens on addresses and announces them. Only `v1:` addresses can be served.
+    /// Listens on addresses and announces them: `v1:` and `v2:`, which say what is spoken there.
+    /// With several, the order is that in which peers are to prefer them.
     ///
     /// Port 0 means the first free one of [`Config::bind_port_min`](crate::Config) to
     /// `bind_port_max`, or any if both are 0. What fails is tried again `bind_retry_count` times
@@ -79,8 +80,13 @@ impl Messenger {
         addr: EntityAddr,
         avoid: &[u16],
     ) -> Result<(Box<dyn Listener>, EntityAddr), Error> {
-        let (AddrType::Legacy | AddrType::Any, Some(wanted)) = (addr.kind, addr.sock) else {
-            let text = format!("cannot bind {addr}: only v1:IP:PORT addresses are served");
+        let kind = match addr.kind {
+            AddrType::Msgr2 => AddrType::Msgr2,
+            AddrType::Legacy | AddrType::Any => AddrType::Legacy,
+            AddrType::None | AddrType::Cidr => AddrType::None,
+        };
+        let Some(wanted) = addr.sock.filter(|_| kind != AddrType::None) else {
+            let text = format!("cannot bind {addr}: only v1:IP:PORT and v2:IP:PORT can be served");
             return Err(Error::misuse(text));
         };
         let config = &self.shared.config;
@@ -90,7 +96,7 @@ impl Messenger {
                 Ok((listener, at)) => {
                     let nonce = self.shared.nonce();
                     let own = EntityAddr {
-                        kind: AddrType::Legacy,
+                        kind,
                         nonce,
                         sock: Some(at),
                     };

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU32;
 use super::shared::{Shared, SharedParts};
 use super::{Messenger, Policy};
 use crate::config::Config;
+use crate::credentials::{Authority, Credentials};
 use crate::error::Error;
 use crate::inject::{Injector, Interceptor};
 use crate::message::Registry;
@@ -19,6 +20,8 @@ use crate::worker::Workers;
 pub struct Builder {
     name: EntityName,
     auth_name: AuthName,
+    credentials: Option<Credentials>,
+    authority: Option<Authority>,
     nonce: Option<u32>,
     cluster_protocol: u32,
     require_authorizer: bool,
@@ -43,6 +46,8 @@ impl Builder {
                 kind: name.kind,
                 id,
             },
+            credentials: None,
+            authority: None,
             nonce: None,
             cluster_protocol: 0,
             require_authorizer: true,
@@ -61,7 +66,21 @@ impl Builder {
         self
     }
 
-    /// The name to authenticate by. Default: the type, and the number or `admin`.
+    /// What is shown to the peers that are connected to. Default: the
+    /// [`auth_name`](Self::auth_name), without proof (method none).
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// What peers that connect have to show. Default: no proof (method none); they are believed.
+    pub fn authority(mut self, authority: Authority) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// The name to authenticate by, where there are no [`credentials`](Self::credentials). Default:
+    /// the type, and the number or `admin`.
     pub fn auth_name(mut self, name: AuthName) -> Self {
         self.auth_name = name;
         self
@@ -131,11 +150,16 @@ impl Builder {
         };
         let env = Arc::clone(workers.env());
         let nonce = self.nonce.unwrap_or_else(|| env.random() as u32);
+        let named = || Credentials::none(self.auth_name);
+        let credentials = self.credentials.unwrap_or_else(named);
+        let trusting = || Authority::none(self.name.kind);
+        let authority = self.authority.unwrap_or_else(trusting);
         let injector = Injector::new(&self.config.inject, &*env, self.interceptor);
         let shared = Shared::new(SharedParts {
             injector,
             name: self.name,
-            auth_name: self.auth_name,
+            credentials,
+            authority,
             nonce: AtomicU32::new(nonce),
             cluster_protocol: self.cluster_protocol,
             require_authorizer: self.require_authorizer,

@@ -13,7 +13,7 @@ mod watchdog;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use builder::Builder;
 pub use dispatch::{ConnectionEvent, Dispatcher, Handled, Ready};
@@ -23,12 +23,13 @@ pub(crate) use shared::Shared;
 pub(crate) use stepped::Dispatching;
 pub(crate) use watchdog::Pass;
 
-use crate::connection::{Connection, Session};
+use crate::connection::{Connection, Party, Session};
 use crate::error::{Error, ErrorKind};
 use crate::net::Listener;
+use crate::proto::Version;
 use crate::stats::Stats;
-use crate::wire::{AddrVec, EntityAddr, EntityName, EntityType};
-use crate::worker::{Cmd, Workers};
+use crate::wire::{AddrType, AddrVec, EntityAddr, EntityName, EntityType};
+use crate::worker::{Alarm, Cmd, Workers};
 use dispatch::Item;
 
 /// How long the shutdown waits for workers to let go of their connections. Only a handler that
@@ -237,19 +238,18 @@ impl Messenger {
     /// reported as [`ConnectionEvent::Refused`].
     ///
     /// # Errors
-    /// If the messenger is not started, there is no `v1:` address, or the policy for this type of
+    /// If the messenger is not started, there is no `v1:` or `v2:` address, or the policy for this type of
     /// peer is that of a server.
     pub fn connect(&self, peer_type: EntityType, addrs: &AddrVec) -> Result<Connection, Error> {
         if let Some(loopback) = self.shared.own(addrs) {
             return Ok(loopback);
         }
-        let target = addrs.legacy_addr();
-        if let Some(session) = self.shared.lookup(&target) {
+        if let Some(session) = self.shared.lookup(&known_by(addrs)) {
             return Ok(Connection(session));
         }
         let target = self.target(peer_type, addrs)?;
-        let make = || self.new_session(peer_type, target);
-        Ok(Connection(self.shared.session(target, make)))
+        let make = || self.new_session(peer_type, target, addrs);
+        Ok(Connection(self.shared.session(&known_by(addrs), make)))
     }
 
     /// Whom to connect to, if that is possible now.
@@ -257,9 +257,10 @@ impl Messenger {
         if !matches!(self.life().phase, Phase::Started) {
             return Err(Error::misuse("the messenger is not started"));
         }
-        let target = addrs.legacy_addr();
+        let target = target_of(addrs);
         if target.is_blank_ip() || target.port() == 0 {
-            let text = format!("cannot connect to {addrs}: there is no v1:IP:PORT address");
+            let text =
+                format!("cannot connect to {addrs}: there is no v1:IP:PORT or v2:IP:PORT address");
             return Err(Error::misuse(text));
         }
         if self.shared.policy(peer_type).server {
@@ -269,10 +270,25 @@ impl Messenger {
         Ok(target)
     }
 
-    fn new_session(&self, peer_type: EntityType, target: EntityAddr) -> Arc<Session> {
+    fn new_session(
+        &self,
+        peer_type: EntityType,
+        target: EntityAddr,
+        addrs: &AddrVec,
+    ) -> Arc<Session> {
+        let version = match target.kind {
+            AddrType::Msgr2 => Version::V2,
+            _ => Version::V1,
+        };
+        let who = Party {
+            kind: peer_type,
+            addr: target,
+            addrs: known_by(addrs),
+            version,
+        };
         let home = self.workers.least_loaded().clone();
         let policy = self.shared.policy(peer_type).clone();
-        let session = Session::new(&self.shared, (peer_type, target), policy, home, false);
+        let session = Session::new(&self.shared, who, policy, home, false);
         session.home.post(Cmd::Connect(Arc::clone(&session)));
         session
     }
@@ -288,13 +304,13 @@ impl Messenger {
         addrs: &AddrVec,
     ) -> Result<Connection, Error> {
         let target = self.target(peer_type, addrs)?;
-        Ok(Connection(self.new_session(peer_type, target)))
+        Ok(Connection(self.new_session(peer_type, target, addrs)))
     }
 
     /// Ends the connection to these addresses, if there is one, with a
     /// [`Reset`](ConnectionEvent::Reset) event.
     pub fn mark_down(&self, addrs: &AddrVec) {
-        if let Some(session) = self.shared.lookup(&addrs.legacy_addr()) {
+        if let Some(session) = self.shared.lookup(&known_by(addrs)) {
             Connection(session).reset(marked_down());
         }
     }
@@ -315,6 +331,13 @@ impl Messenger {
         self.shared
             .loopback()
             .ok_or_else(|| Error::misuse("the messenger is not started"))
+    }
+
+    /// Has a worker make a call at a time; dropped instead if the messenger is shut down before.
+    pub(crate) fn alarm(&self, at: Instant, call: Box<dyn FnOnce() + Send>) {
+        let shared = Arc::clone(&self.shared);
+        let alarm = Alarm { shared, call };
+        self.workers.least_loaded().post(Cmd::Alarm(at, alarm));
     }
 
     /// Ends every connection with a [`Reset`](ConnectionEvent::Reset) event and stops listening.
@@ -399,6 +422,21 @@ impl fmt::Debug for Messenger {
             .field("name", &self.shared.name)
             .field("addrs", &self.shared.addrs())
             .finish_non_exhaustive()
+    }
+}
+
+/// Where to connect to: the first address of a known type, which says which protocol to speak.
+fn target_of(addrs: &AddrVec) -> EntityAddr {
+    let known = |addr: &&EntityAddr| matches!(addr.kind, AddrType::Legacy | AddrType::Msgr2);
+    addrs.0.iter().find(known).copied().unwrap_or_default()
+}
+
+/// What the session with a peer is known by: with v1 the address that is connected to, with v2 all
+/// that the peer has.
+fn known_by(addrs: &AddrVec) -> AddrVec {
+    match target_of(addrs) {
+        target if target.kind == AddrType::Msgr2 => addrs.clone(),
+        target => target.into(),
     }
 }
 

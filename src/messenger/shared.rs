@@ -7,25 +7,31 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
+
 use super::Policy;
 use super::dispatch::{ConnectionEvent, DispatchQueue, Dispatcher, Handled, Item, Ready, guarded};
 use super::watchdog::Watchdog;
+use crate::auth::AuthCx;
 use crate::config::Config;
-use crate::connection::{Connection, Numbers, Session};
+use crate::connection::{Connection, Handshake, Numbers, Party, Session};
+use crate::credentials::{Authority, Credentials};
 use crate::error::{Error, ErrorKind};
 use crate::event::Env;
 use crate::inject::Injector;
 use crate::message::{Message, Registry};
-use crate::proto::v1::{self, ConnectorParams, Terms};
+use crate::proto::v1::Terms;
+use crate::proto::{Version, v1, v2};
 use crate::stats::{Counters, Stats};
 use crate::throttle::{Permit, Throttle};
-use crate::wire::{AddrType, AddrVec, AuthName, EntityAddr, EntityName, EntityType, Timespec};
+use crate::wire::{AddrType, AddrVec, EntityAddr, EntityName, EntityType, Timespec};
 use crate::worker::WorkerHandle;
 
 /// What a messenger was built with; does not change.
 pub(crate) struct SharedParts {
     pub(crate) name: EntityName,
-    pub(crate) auth_name: AuthName,
+    pub(crate) credentials: Credentials,
+    pub(crate) authority: Authority,
     /// Changes with each rebind.
     pub(super) nonce: AtomicU32,
     pub(crate) cluster_protocol: u32,
@@ -38,6 +44,8 @@ pub(crate) struct SharedParts {
     pub(crate) injector: Injector,
 }
 
+type Sessions = HashMap<AddrVec, Weak<Session>>;
+
 pub(crate) struct Shared {
     parts: SharedParts,
     addrs: RwLock<AddrVec>,
@@ -46,8 +54,8 @@ pub(crate) struct Shared {
     pub(super) watchdog: Watchdog,
     pub(crate) dispatch_bytes: Arc<Throttle>,
     pub(crate) dispatch_messages: Arc<Throttle>,
-    /// Sessions that connect, by the peer's address. Who holds one keeps it.
-    sessions: Mutex<HashMap<[u8; 36], Weak<Session>>>,
+    /// Sessions that connect, by the peer's addresses. Who holds one keeps it.
+    sessions: Mutex<Sessions>,
     loopback: Mutex<Option<Connection>>,
     session_id: AtomicU64,
     /// Counts attempts to connect, in both directions (msgr1 §8).
@@ -195,30 +203,127 @@ impl Shared {
 
     // Handshakes.
 
-    pub(crate) fn connector_params(&self, session: &Session, numbers: &Numbers) -> ConnectorParams {
+    pub(crate) fn connector_v1(
+        &self,
+        session: &Session,
+        numbers: &Numbers,
+        authorizer: Option<(u32, Bytes)>,
+    ) -> v1::ConnectorParams {
         let own = self.addrs().as_legacy_addr();
         let addr = EntityAddr {
             kind: AddrType::Legacy,
             nonce: self.nonce(),
             ..own
         };
-        let peer_type = session.peer_type;
-        // A monitor authenticates by messages; only other monitors show it an authorizer.
-        let by_messages = peer_type == EntityType::MON && self.name.kind != EntityType::MON;
-        let authorizer = (!by_messages).then(|| v1::none_authorizer(&self.auth_name, 0));
-        ConnectorParams {
+        v1::ConnectorParams {
             name: self.name,
             addr,
             peer_addr: session.peer_addr,
             features: session.policy.features_supported,
             required: session.policy.features_required,
-            protocol_version: self.protocol_version(peer_type, peer_type),
+            protocol_version: self.protocol_version(session.peer_type, session.peer_type),
             authorizer,
             lossy: session.policy.lossy,
             global_seq: self.next_global_seq(0),
-            connect_seq: numbers.connect_seq,
+            // Wraps, as v1 has it.
+            connect_seq: numbers.connect_seq as u32,
             in_seq: numbers.in_seq,
         }
+    }
+
+    /// For an attempt to connect by v2: another number for each, and a name for a session that has
+    /// none yet (msgr2 §9.1).
+    pub(crate) fn connector_v2(
+        &self,
+        session: &Session,
+        numbers: &mut Numbers,
+    ) -> v2::ConnectorParams {
+        let policy = &session.policy;
+        let mut addrs = self.addrs();
+        if addrs.0.is_empty() {
+            addrs.0.push(EntityAddr {
+                kind: AddrType::Any,
+                nonce: self.nonce(),
+                sock: None,
+            });
+        }
+        if numbers.client_cookie == 0 && !policy.lossy {
+            numbers.client_cookie = self.cookie();
+        }
+        let resume = numbers.standing.filter(|_| numbers.server_cookie != 0);
+        let resume = resume.map(|standing| {
+            numbers.connect_seq = numbers.connect_seq.saturating_add(1);
+            v2::Resume {
+                server_cookie: numbers.server_cookie,
+                connect_seq: numbers.connect_seq,
+                in_seq: numbers.in_seq,
+                standing,
+            }
+        });
+        v2::ConnectorParams {
+            banner: v2::Banner::ours(),
+            name: self.name,
+            addrs,
+            peer_addr: session.peer_addr,
+            peer_type: session.peer_type,
+            features: policy.features_supported,
+            required: policy.features_required,
+            lossy: policy.lossy,
+            global_seq: self.next_global_seq(0).into(),
+            client_cookie: numbers.client_cookie,
+            resume,
+            checksums: self.config.checksums,
+        }
+    }
+
+    /// For a peer that has connected to `local` and comes from `seen`; `at` is this end's address.
+    pub(crate) fn acceptor(
+        &self,
+        local: EntityAddr,
+        seen: SocketAddr,
+        at: Option<SocketAddr>,
+    ) -> Handshake {
+        if local.kind != AddrType::Msgr2 {
+            return Handshake::accept_v1(v1::AcceptorParams {
+                addr: local,
+                peer_seen: seen,
+            });
+        }
+        Handshake::accept_v2(v2::AcceptorParams {
+            banner: v2::Banner::ours(),
+            entity: self.name.kind,
+            addrs: self.addrs_at(at),
+            peer_seen: seen,
+            checksums: self.config.checksums,
+        })
+    }
+
+    /// The own addresses as a peer knows them that is connected to this end: a v2 peer insists on
+    /// the very address that it has dialled, which a blank ip is not.
+    pub(crate) fn addrs_at(&self, at: Option<SocketAddr>) -> AddrVec {
+        let mut own = self.addrs();
+        let Some(at) = at else { return own };
+        for sock in own.0.iter_mut().filter_map(|addr| addr.sock.as_mut()) {
+            if sock.ip().is_unspecified() && sock.is_ipv4() == at.is_ipv4() {
+                sock.set_ip(at.ip());
+            }
+        }
+        own
+    }
+
+    /// Half of the name of a session, which is never 0.
+    pub(crate) fn cookie(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.env.fill(&mut bytes);
+        u64::from_le_bytes(bytes).max(1)
+    }
+
+    /// Has a method take a step, which may look at the calendar and draw random numbers.
+    pub(crate) fn with_auth<R>(&self, step: impl FnOnce(&mut AuthCx<'_>) -> R) -> R {
+        step(&mut AuthCx {
+            now: self.stamp(),
+            random: &mut |out| self.env.fill(out),
+        })
     }
 
     pub(crate) fn terms(&self, peer_type: EntityType, policy: &Policy) -> Terms {
@@ -245,17 +350,17 @@ impl Shared {
 
     // Sessions.
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<[u8; 36], Weak<Session>>> {
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session that is registered under a peer's address.
-    pub(crate) fn lookup(&self, addr: &EntityAddr) -> Option<Arc<Session>> {
-        let known = self.sessions().get(&addr.cmp_key()).and_then(Weak::upgrade);
+    /// The session that is registered under a peer's addresses.
+    pub(crate) fn lookup(&self, addrs: &AddrVec) -> Option<Arc<Session>> {
+        let known = self.sessions().get(addrs).and_then(Weak::upgrade);
         known.filter(|session| !session.is_closed())
     }
 
-    /// Whether the peer's attempt survives a race of two: its legacy address sorts before the own
+    /// Whether the peer's v1 attempt survives a race of two: its legacy address sorts before the own
     /// one (encoding §6.5, msgr1 §11).
     pub(crate) fn goes_first(&self, peer: &EntityAddr) -> bool {
         let own = self.addrs().as_legacy_addr();
@@ -270,40 +375,40 @@ impl Shared {
     /// The session with a peer that there is, or a new one.
     pub(crate) fn session(
         &self,
-        addr: EntityAddr,
+        addrs: &AddrVec,
         make: impl FnOnce() -> Arc<Session>,
     ) -> Arc<Session> {
         let mut sessions = self.sessions();
-        let known = sessions.get(&addr.cmp_key()).and_then(Weak::upgrade);
+        let known = sessions.get(addrs).and_then(Weak::upgrade);
         if let Some(session) = known.filter(|session| !session.is_closed()) {
             return session;
         }
         let session = make();
-        sessions.insert(addr.cmp_key(), Arc::downgrade(&session));
+        sessions.insert(addrs.clone(), Arc::downgrade(&session));
         session
     }
 
     /// Makes a session of a peer that connected known. False if there is another one.
     pub(crate) fn register(&self, session: &Arc<Session>) -> bool {
         let mut sessions = self.sessions();
-        let key = session.peer_addr.cmp_key();
-        let known = sessions.get(&key).and_then(Weak::upgrade);
+        let key = &session.peer_addrs;
+        let known = sessions.get(key).and_then(Weak::upgrade);
         let free = known.is_none_or(|known| known.is_closed());
         if free {
-            sessions.insert(key, Arc::downgrade(session));
+            sessions.insert(key.clone(), Arc::downgrade(session));
         }
         free
     }
 
     /// Takes a closed session out of the table.
     pub(crate) fn forget(&self, session: &Arc<Session>) {
-        let key = session.peer_addr.cmp_key();
+        let key = &session.peer_addrs;
         let mut sessions = self.sessions();
         if sessions
-            .get(&key)
+            .get(key)
             .is_some_and(|known| known.as_ptr() == Arc::as_ptr(session))
         {
-            sessions.remove(&key);
+            sessions.remove(key);
         }
     }
 
@@ -326,7 +431,13 @@ impl Shared {
         self.dispatchers.get_or_init(|| dispatchers);
         self.stopped.store(false, Ordering::SeqCst);
         self.queue.restart();
-        let who = (self.name.kind, self.addrs().front());
+        let own = self.addrs();
+        let who = Party {
+            kind: self.name.kind,
+            addr: own.front(),
+            addrs: own,
+            version: Version::V1,
+        };
         let policy = self.policy(self.name.kind).clone();
         let session = Session::new(self, who, policy, home.clone(), true);
         *self.loopback_slot() = Some(Connection(session));
@@ -459,6 +570,14 @@ impl Shared {
                 }
             }
         });
+    }
+
+    /// Makes the call of an alarm.
+    pub(crate) fn ring(&self, call: impl FnOnce()) {
+        if guarded(call).is_err() {
+            let error = self.panicked();
+            tracing::error!(%error, "in a call that was set for this time");
+        }
     }
 
     pub(crate) fn accept_failed(&self, error: &Error) {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-use crate::wire::{CrcMismatch, DecodeError, features};
+use crate::wire::{CrcMismatch, DecodeError, EntityType, features};
 
 /// Why a protocol core gave up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +25,11 @@ pub enum ProtoError {
         expected: u32,
         /// What the bytes received give.
         got: u32,
+    },
+    /// Encrypted bytes that the session's key does not open.
+    Tampered {
+        /// What they should have been.
+        part: Part,
     },
     /// Bytes that do not decode.
     Malformed(DecodeError),
@@ -70,6 +75,20 @@ pub enum Mismatch {
         /// What the peer speaks.
         theirs: u32,
     },
+    /// The words in the two v2 banners do not fit (msgr2 §4).
+    Banner {
+        /// The bits that the peer requires and we do not offer.
+        we_lack: u64,
+        /// The bits that we require and the peer does not offer.
+        peer_lacks: u64,
+    },
+    /// Another sort of program than expected is at the address.
+    EntityType {
+        /// What was expected.
+        meant: EntityType,
+        /// What it says it is.
+        found: EntityType,
+    },
 }
 
 /// What a checksum covers.
@@ -84,6 +103,10 @@ pub enum Part {
     Middle,
     /// The data segment.
     Data,
+    /// The head of a v2 frame.
+    Preamble,
+    /// The content of a v2 frame that is no message.
+    Control,
 }
 
 impl ProtoError {
@@ -136,6 +159,10 @@ impl fmt::Display for ProtoError {
                 )?;
                 f.write_str("crc switched on or off alike")
             }
+            Self::Tampered { part } => write!(
+                f,
+                "encrypted {part} does not open: it was changed, repeated or left out on the way"
+            ),
             Self::Malformed(e) => write!(f, "undecodable bytes from the peer: {e}"),
             Self::AuthDenied(what) => write!(f, "authentication failed: {what}"),
             Self::Limit { what, got, max } => {
@@ -176,6 +203,19 @@ impl fmt::Display for Mismatch {
                 "peer speaks protocol version {theirs} and we speak {ours}; check that its entity \
                  type is the expected one and that both have the same cluster protocol"
             ),
+            Self::Banner {
+                we_lack,
+                peer_lacks,
+            } => write!(
+                f,
+                "the revisions of msgr2 do not fit: we do not offer {we_lack:#x} that the peer \
+                 requires, it does not offer {peer_lacks:#x} that we require; upgrade the older \
+                 side, or relax what the newer one requires"
+            ),
+            Self::EntityType { meant, found } => write!(
+                f,
+                "the peer is of type {found} and {meant} was meant; check the address"
+            ),
         }
     }
 }
@@ -191,6 +231,8 @@ impl fmt::Display for Part {
             Self::Front => "front segment",
             Self::Middle => "middle segment",
             Self::Data => "data segment",
+            Self::Preamble => "frame preamble",
+            Self::Control => "control frame",
         })
     }
 }

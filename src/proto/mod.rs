@@ -7,15 +7,27 @@
 
 mod arbitrate;
 mod error;
+mod phase;
 pub mod v1;
+pub mod v2;
 
 use bytes::BytesMut;
 
 pub use arbitrate::{Attempt, Decision, Existing, Stage, arbitrate};
 pub use error::{Mismatch, Part, ProtoError};
+pub use phase::Phase;
 
 use crate::message::Message;
 use crate::wire::Timespec;
+
+/// A version of the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Version {
+    /// Of all releases up to Mimic, and of the addresses that begin with `v1:` since.
+    V1,
+    /// Since Nautilus; addresses begin with `v2:`.
+    V2,
+}
 
 /// Bounds on what a peer may announce, checked before anything is allocated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +85,10 @@ pub trait Gate {
     /// Takes the share of a message with `size` payload bytes. False: the share is not to be had
     /// now; the decoder asks again when it is called again, and reads nothing until then.
     fn admit(&mut self, toll: Toll, size: u64) -> bool;
+
+    /// The peer has given up the message that was admitted last: what it has taken goes back. Only
+    /// v2 knows that (msgr2 §5.9).
+    fn aborted(&mut self) {}
 }
 
 /// What the open phase brings.
@@ -92,7 +108,7 @@ pub enum Incoming {
     Close,
 }
 
-/// What [`v1::Decoder::decode`] came to.
+/// What [`v1::Decoder::decode`] or [`v2::Decoder::decode`] came to.
 #[derive(Debug)]
 pub enum Decoded {
     /// One thing; call again.

@@ -6,8 +6,8 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 
+use crate::connection::Opened;
 use crate::message::Message;
-use crate::proto::v1::Opened;
 use crate::throttle::Permit;
 
 /// A bug.
@@ -36,7 +36,7 @@ fn is(plant: Plant) -> bool {
 
 /// What a handshake came to, as a session hears it.
 pub(crate) fn opened(opened: &Opened, takeover: bool) -> Opened {
-    let mut opened = *opened;
+    let mut opened = opened.clone();
     if takeover && is(Plant::AckDroppedOnTakeover) {
         opened.acked = opened.acked.map(|_| 0);
     }

@@ -7,17 +7,16 @@ use std::time::Duration;
 use event_driver::{Interest, Token};
 
 use super::peer::Peer;
+use super::rules::{self, Ruling};
 use super::{Cmd, Entry, Nascent, WorkerState, deregister};
-use crate::connection::{Connection, Link, Numbers, Session};
+use crate::connection::{Claim, Connection, Link, Numbers, Opened, Party, Session, Verdict};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventCenter;
 use crate::inject::{Step, Who};
 use crate::messenger::Ready;
-use crate::proto::v1::{Claim, Opened, Refusal, ReplyTag, Verdict, vet};
-use crate::proto::{Attempt, Decision, arbitrate};
 
 impl WorkerState {
-    /// A peer wants in. `Some`: it is in (msgr1 §7, §11, §12).
+    /// A peer wants in. `Some`: it is in (msgr1 §7, §11, §12; msgr2 §9.2, §12).
     pub(super) fn claimed(
         &mut self,
         center: &mut EventCenter<Cmd>,
@@ -28,20 +27,16 @@ impl WorkerState {
             return Ok(None);
         };
         let shared = Arc::clone(&peer.shared);
-        if peer.link.as_mut().is_some_and(Link::is_first_claim) {
-            let who = Who::of_claim(peer.connection.as_ref(), &claim);
-            shared.injector.step(Step::BannerReadAccepting, who)?;
+        let policy = shared.policy(claim.peer_type());
+        if let Some(verdict) = peer.vet(&claim, policy)? {
+            tracing::debug!(peer = %claim.peer_addr(), ?verdict, "refused");
+            return self.answer(slot, verdict);
         }
-        let policy = shared.policy(claim.peer_type);
-        let terms = shared.terms(claim.peer_type, policy);
-        if let Err(refusal) = vet(&claim, &terms) {
-            tracing::debug!(peer = %claim.peer_addr, ?refusal, "refused");
-            return self.answer(slot, Verdict::Refuse(refusal));
-        }
-        if peer.connection.is_some() || policy.is_anonymous() {
+        let goes_on = matches!(&claim, Claim::V2(claim) if claim.connect_seq().is_some());
+        if peer.connection.is_some() || (policy.is_anonymous() && !goes_on) {
             return self.let_in(slot, &claim);
         }
-        let Some(session) = shared.lookup(&claim.peer_addr) else {
+        let Some(session) = shared.lookup(&claim.peer_addrs()) else {
             return self.arbitrated(center, slot, &claim, None);
         };
         shared.injector.delay();
@@ -66,7 +61,11 @@ impl WorkerState {
             shared,
             claim,
         } = nascent;
-        let slot = self.insert(Entry::Peer(Peer::new(&shared, claim.peer_addr, None)));
+        if shared.is_stopped() {
+            // This worker may have let go of everything already.
+            return link.close();
+        }
+        let slot = self.insert(Entry::Peer(Peer::new(&shared, claim.peer_addr(), None)));
         let result = self.give_link(center, slot, link).and_then(|()| {
             match self.claimed(center, slot, claim)? {
                 Some(opened) => self.opened(center, slot, &opened, Ready::Accepted),
@@ -88,72 +87,63 @@ impl WorkerState {
             return Ok(None);
         };
         let shared = Arc::clone(&peer.shared);
-        let policy = shared.policy(claim.peer_type);
-        let attempt = Attempt {
-            global_seq: claim.global_seq,
-            connect_seq: claim.connect_seq,
-            resetcheck: policy.resetcheck,
-            peer_first: shared.goes_first(&claim.peer_addr),
-        };
         let home = session.and_then(|session| session.slot.get().copied());
-        let existing = home.and_then(|home| match self.entries.get(home) {
-            Some(Entry::Peer(old)) => Some(old.existing(old.connection.as_ref()?)),
+        let old = home.and_then(|home| match self.entries.get(home) {
+            Some(Entry::Peer(old)) if old.connection.is_some() => Some(old),
             _ => None,
         });
-        let decision = arbitrate(existing.as_ref(), &attempt);
-        tracing::debug!(peer = %claim.peer_addr, ?existing, ?attempt, ?decision, "arbitrated");
-        let mut refusal = Refusal::new(
-            ReplyTag::ResetSession,
-            claim,
-            &shared.terms(claim.peer_type, policy),
-        );
-        let old = session.map(|session| Connection(Arc::clone(session)));
-        let step = |step| {
-            let who = Who::of_claim(old.as_ref(), claim);
-            shared.injector.step(step, who)
+        let ruling = match claim {
+            Claim::V1(claim) => rules::v1(&shared, old, claim),
+            Claim::V2(claim) => rules::v2(&shared, old, claim),
         };
-        match (decision, home) {
-            (Decision::Open, _) => return self.let_in(slot, claim),
-            (Decision::Supersede, Some(home)) => {
+        let old = session.map(|session| Connection(Arc::clone(session)));
+        if ruling.is_retry_global() {
+            let who = Who::of_claim(old.as_ref(), claim);
+            shared.injector.step(Step::SendRetryGlobal, who)?;
+        }
+        match (ruling, home) {
+            (Ruling::LetIn, _) => self.let_in(slot, claim),
+            (Ruling::Supersede, Some(home)) => {
                 let text = "the peer has opened a new connection";
                 let error = Error::text(ErrorKind::Disconnected, text);
                 self.end(center, home, error);
-                return self.let_in(slot, claim);
+                self.let_in(slot, claim)
             }
-            (
-                Decision::Replace {
-                    global_seq,
-                    peer_reset,
-                    reset,
-                },
-                Some(home),
-            ) => {
-                refusal.tag = ReplyTag::RetryGlobal;
-                refusal.global_seq = global_seq;
-                step(Step::SendRetryGlobal)?;
-                self.replace(center, slot, home, (peer_reset, reset))?;
-                return self.answer(home, Verdict::Refuse(refusal));
-            }
-            (Decision::RetryGlobal(global_seq), _) => {
-                step(Step::SendRetryGlobal)?;
-                refusal.tag = ReplyTag::RetryGlobal;
-                refusal.global_seq = global_seq;
-            }
-            (Decision::RetrySession(connect_seq), _) => {
-                refusal.tag = ReplyTag::RetrySession;
-                refusal.connect_seq = connect_seq;
-            }
-            (Decision::Wait, _) => {
-                refusal.tag = ReplyTag::Wait;
-                // So that the own attempt goes on, whatever becomes of this one.
-                if let Some(session) = session {
-                    Connection(Arc::clone(session)).send_keepalive();
+            (Ruling::TakeOver { resets, verdict }, Some(home)) => {
+                self.replace(center, slot, home, resets)?;
+                match verdict {
+                    Some(verdict) => self.answer(home, verdict),
+                    None => {
+                        // The link is the session's by now, and so is what becomes of it.
+                        let opened = self.let_in(home, claim);
+                        let result = opened.and_then(|opened| match opened {
+                            Some(opened) => self.opened(center, home, &opened, Ready::Accepted),
+                            None => Ok(()),
+                        });
+                        self.settle(center, home, result);
+                        Ok(None)
+                    }
                 }
             }
-            (Decision::ResetSession, Some(home)) => self.start_over(center, home),
-            _ => {}
+            (Ruling::Wait(verdict), _) => {
+                // So that the own attempt goes on, whatever becomes of this one.
+                if let Some(connection) = old {
+                    connection.send_keepalive();
+                }
+                self.answer(slot, verdict)
+            }
+            (Ruling::StartOver(verdict), home) => {
+                if let Some(home) = home {
+                    self.start_over(center, home);
+                }
+                self.answer(slot, verdict)
+            }
+            (Ruling::Refuse(verdict), _) => self.answer(slot, verdict),
+            (Ruling::Stale | Ruling::Supersede | Ruling::TakeOver { .. }, _) => {
+                let text = "the peer has made a newer attempt in the meantime";
+                Err(Error::text(ErrorKind::Disconnected, text))
+            }
         }
-        self.answer(slot, Verdict::Refuse(refusal))
     }
 
     /// The peer is told to forget a session that this side never heard to be open. If it was let in
@@ -242,9 +232,15 @@ impl WorkerState {
             return Ok(None);
         };
         let shared = Arc::clone(&peer.shared);
-        let policy = shared.policy(claim.peer_type);
+        let policy = shared.policy(claim.peer_type());
         if peer.connection.is_none() {
-            let who = (claim.peer_type, claim.peer_addr);
+            let who = Party {
+                kind: claim.peer_type(),
+                addr: claim.peer_addr(),
+                addrs: claim.peer_addrs(),
+                version: claim.version(),
+            };
+            peer.addr = who.addr;
             let session = Session::new(&shared, who, policy.clone(), me, false);
             let fresh = session.slot.set(slot).is_ok();
             debug_assert!(fresh, "the session is new");
@@ -257,31 +253,14 @@ impl WorkerState {
             if let Some(place) = peer.link.as_mut().and_then(|link| link.place.take()) {
                 *session.place() = Some(Arc::new(place));
             }
-            peer.addr = claim.peer_addr;
             peer.connection = Some(Connection(session));
         }
-        let step = match claim.connect_seq {
-            0 => Step::SendAccept,
-            _ => Step::SendReconnectOk,
+        let (verdict, step) = match claim {
+            Claim::V1(claim) => peer.open_v1(claim, policy),
+            Claim::V2(claim) => peer.open_v2(claim, policy)?,
         };
-        let reset = peer.peer_reset;
-        let numbers = peer.numbers_mut();
-        if reset {
-            numbers.in_seq = 0;
-        }
-        numbers.connect_seq = claim.connect_seq.wrapping_add(1);
-        numbers.peer_global_seq = claim.global_seq;
-        let in_seq = numbers.in_seq;
         let who = Who::of_claim(peer.connection.as_ref(), claim);
         shared.injector.step(step, who)?;
-        let verdict = Verdict::Open {
-            features: policy.features_supported,
-            global_seq: shared.next_global_seq(0),
-            lossy: policy.lossy,
-            in_seq,
-            reset,
-            protocol_version: claim.protocol_version,
-        };
         let opened = self.answer(slot, verdict)?;
         // From here on the rules look at its numbers (msgr1 §13).
         if let Some(peer) = self.peer(slot) {
@@ -325,7 +304,7 @@ impl WorkerState {
             let takeover = ready == Ready::Accepted && peer.was_ready;
             crate::sim::plant::opened(opened, takeover)
         };
-        if !link.open(&connection, opened) {
+        if !link.open(&connection, opened)? {
             self.remove(center, slot);
             return Ok(());
         }

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventCenter;
 use crate::messenger::{ConnectionEvent, Ready};
 use crate::proto::v1::State;
+use crate::proto::{Phase, Version};
 use crate::throttle::Permit;
 
 /// Readiness of a source whose peer has hung up: to be read to the end.
@@ -87,7 +88,7 @@ impl WorkerState {
         peer.hang_up(center);
         self.back_off(center, slot, None);
         let Some(peer) = self.peer(slot) else { return };
-        let error = error.at(peer.addr, Some(State::StartConnect));
+        let error = error.at(peer.addr, Some(State::StartConnect.into()));
         tracing::debug!(%error, retry_in = ?peer.backoff, "cannot connect");
         if let Some(connection) = &peer.connection {
             peer.shared
@@ -196,7 +197,10 @@ impl WorkerState {
                 Outcome::Accepted(opened) => {
                     self.opened(center, slot, &opened, Ready::Accepted)?;
                 }
-                Outcome::ResetSession => peer.reset_session(),
+                Outcome::ResetSession { client_cookie } => {
+                    peer.reset_session();
+                    peer.numbers_mut().client_cookie = client_cookie;
+                }
                 Outcome::Again => {
                     let ready = if hup { HUNG_UP } else { Readiness::READ };
                     if let Some(link) = &peer.link {
@@ -289,7 +293,7 @@ impl WorkerState {
         }
         let error = error.at(peer.addr, state);
         tracing::debug!(%error, "fault");
-        if state.is_some_and(|state| state < State::StartAccept) {
+        if state.is_some_and(Phase::is_connecting) {
             peer.shared.queue_event(
                 &Connection(Arc::clone(&session)),
                 ConnectionEvent::Refused(error),
@@ -299,16 +303,19 @@ impl WorkerState {
         let in_vain = peer.link.as_ref().is_some_and(in_vain);
         peer.hang_up(center);
         (peer.replacing, peer.peer_reset) = (false, false);
-        let told_to_wait = state == Some(State::Wait);
+        let told_to_wait = state.is_some_and(Phase::is_waiting);
         if (session.policy.server || session.policy.standby && !told_to_wait) && session.stand_by()
         {
             return;
         }
-        if state.is_some_and(|state| state < State::StartAccept) || told_to_wait {
+        if state.is_some_and(Phase::is_connecting) || told_to_wait {
             let max = peer.shared.config.max_backoff;
             self.back_off(center, slot, told_to_wait.then_some(max));
         } else {
-            peer.numbers.connect_seq = peer.numbers.connect_seq.wrapping_add(1);
+            if session.version == Version::V1 {
+                let next = (peer.numbers.connect_seq as u32).wrapping_add(1);
+                peer.numbers.connect_seq = next.into();
+            }
             peer.backoff = Duration::ZERO;
             if in_vain {
                 // A peer that faults upon what is replayed would be hammered without end.

@@ -15,8 +15,7 @@ use crate::inject::{Step, Who};
 use crate::messenger::Shared;
 use crate::net::Listener;
 use crate::processor::{ACCEPT_RETRY, AcceptEnd, Accepted, Processor};
-use crate::proto::v1::AcceptorParams;
-use crate::wire::{AddrType, EntityAddr};
+use crate::wire::EntityAddr;
 
 impl WorkerState {
     pub(super) fn listen(
@@ -101,7 +100,7 @@ impl WorkerState {
             return;
         }
         let addr = EntityAddr {
-            kind: AddrType::Legacy,
+            kind: local.kind,
             nonce: 0,
             sock: Some(seen),
         };
@@ -111,11 +110,8 @@ impl WorkerState {
             Ok(token) => token,
             Err(error) => return self.fault(center, slot, Error::io(ErrorKind::System, error)),
         };
-        let params = AcceptorParams {
-            addr: local,
-            peer_seen: seen,
-        };
-        let mut link = Link::accepted(&shared, stream, token, params, place);
+        let handshake = shared.acceptor(local, seen, stream.writer.local_addr().ok());
+        let mut link = Link::accepted(&shared, stream, token, handshake, (addr, place));
         let who = Who::Accepting(None, addr, None);
         let injector = &shared.injector;
         let greeted = injector

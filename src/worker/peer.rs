@@ -10,8 +10,7 @@ use crate::connection::{Connection, Link, Numbers, Session};
 use crate::error::Error;
 use crate::event::{EventCenter, TimerId};
 use crate::messenger::{ConnectionEvent, Shared};
-use crate::proto::v1::State;
-use crate::proto::{Existing, Stage};
+use crate::proto::{Existing, Phase, Stage, Version, v2};
 use crate::wire::{EntityAddr, features};
 
 /// A session at home here, or a link that has not got one yet.
@@ -94,9 +93,7 @@ impl Peer {
     /// (msgr1 §19, rule 4).
     pub(super) fn is_stillborn(&self, session: &Session) -> bool {
         let state = self.link.as_ref().map(Link::state);
-        let accepting = state.is_some_and(|state| {
-            (State::StartAccept..=State::AcceptingWaitConnectMsgAuth).contains(&state)
-        });
+        let accepting = state.is_some_and(Phase::is_undecided);
         accepting && !self.was_ready && !self.replacing && session.queued() == 0
     }
 
@@ -149,9 +146,12 @@ impl Peer {
         let Some(connection) = self.connection.clone() else {
             return;
         };
+        let is_v1 = connection.0.version == Version::V1;
         let numbers = self.numbers_mut();
+        // With v2 the peer may have begun to count anew (msgr2 §9.4).
+        let peer_global_seq = if is_v1 { numbers.peer_global_seq } else { 0 };
         *numbers = Numbers {
-            peer_global_seq: numbers.peer_global_seq,
+            peer_global_seq,
             ..Numbers::default()
         };
         if !std::mem::take(&mut self.was_ready) {
@@ -160,7 +160,7 @@ impl Peer {
             return;
         }
         // A random start, as signed sessions have it, so that old messages do not fit anywhere.
-        let signed = features::has(connection.0.features(), features::MSG_AUTH);
+        let signed = is_v1 && features::has(connection.0.features(), features::MSG_AUTH);
         let random = self.shared.env.random() & 0x7fff_ffff;
         let unsent = connection.0.reset(if signed { random } else { 0 });
         self.shared.queue.discard(&connection);
@@ -168,22 +168,52 @@ impl Peer {
             .queue_event(&connection, ConnectionEvent::RemoteReset { unsent });
     }
 
-    /// The session as the rules see it, for an attempt of the peer.
-    pub(super) fn existing(&self, connection: &Connection) -> Existing {
-        let numbers = self.link.as_ref().map_or(self.numbers, |link| link.numbers);
-        let stage = match &self.link {
+    /// The session as the rules of v1 see it, for an attempt of the peer.
+    pub(super) fn existing_v1(&self) -> Option<Existing> {
+        let connection = self.connection.as_ref()?;
+        let numbers = self.numbers();
+        Some(Existing {
+            stage: self.stage(),
+            lossy: connection.0.is_lossy(),
+            server: connection.0.policy.server,
+            connect_seq: numbers.connect_seq as u32,
+            peer_global_seq: numbers.peer_global_seq as u32,
+        })
+    }
+
+    /// The same for those of v2.
+    pub(super) fn existing_v2(&self) -> Option<v2::Existing> {
+        let connection = self.connection.as_ref()?;
+        let numbers = self.numbers();
+        let stage = match self.stage() {
+            Stage::Open => v2::Stage::Open,
+            Stage::Standby => v2::Stage::Standby,
+            Stage::Attempting => v2::Stage::Attempting,
+            Stage::Replacing => v2::Stage::Replacing,
+        };
+        Some(v2::Existing {
+            stage,
+            lossy: connection.0.is_lossy(),
+            server: connection.0.policy.server,
+            client_cookie: numbers.client_cookie,
+            server_cookie: numbers.server_cookie,
+            connect_seq: numbers.connect_seq,
+            peer_global_seq: numbers.peer_global_seq,
+        })
+    }
+
+    fn stage(&self) -> Stage {
+        match &self.link {
             _ if self.replacing => Stage::Replacing,
             Some(link) if link.is_open() => Stage::Open,
             None if self.timer.is_none() => Stage::Standby,
             _ => Stage::Attempting,
-        };
-        Existing {
-            stage,
-            lossy: connection.0.is_lossy(),
-            server: connection.0.policy.server,
-            connect_seq: numbers.connect_seq,
-            peer_global_seq: numbers.peer_global_seq,
         }
+    }
+
+    /// The numbers, wherever they are.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.link.as_ref().map_or(self.numbers, |link| link.numbers)
     }
 
     pub(super) fn report_end(&self, error: &Error) {

@@ -74,7 +74,7 @@ impl Workers {
     /// If the configuration is invalid, the driver was not compiled in or cannot be opened, or a
     /// thread cannot be started.
     pub fn start(config: &Config) -> Result<Arc<Self>, Error> {
-        let stack = Arc::new(TcpStack::new(config.driver));
+        let stack = Arc::new(TcpStack::new(config.driver).strict(config.driver_strict));
         Self::start_on(config, stack, Arc::new(SystemEnv))
     }
 

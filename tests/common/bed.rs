@@ -191,7 +191,7 @@ pub struct Fault {
 /// An error says who, where and what, as a value and as text.
 pub fn check_fault(name: &str, error: &Error, peer: EntityAddr, want: &Fault) {
     assert_eq!(error.kind(), want.kind, "{name}: {error}");
-    assert_eq!(error.phase(), Some(want.phase), "{name}: {error}");
+    assert_eq!(error.phase(), Some(want.phase.into()), "{name}: {error}");
     assert_eq!(error.peer(), Some(peer), "{name}: {error}");
     let text = error.to_string();
     let mut start = String::new();

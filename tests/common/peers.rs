@@ -33,6 +33,8 @@ pub fn driver() -> DriverKind {
 pub fn config() -> Config {
     Config {
         driver: driver(),
+        // What is tested is what is named.
+        driver_strict: true,
         workers: 2,
         bind_port_min: 0,
         bind_port_max: 0,
@@ -43,8 +45,12 @@ pub fn config() -> Config {
     }
 }
 
+/// Any port, by the protocol that `MSGR` names: `v1`, which is the default, or `v2`.
 pub fn localhost() -> AddrVec {
-    "v1:127.0.0.1:0".parse().expect("an address")
+    let version = std::env::var("MSGR").unwrap_or_else(|_| "v1".into());
+    format!("{version}:127.0.0.1:0")
+        .parse()
+        .expect("MSGR names a protocol")
 }
 
 /// What a [`Recorder`] has seen.

@@ -36,6 +36,10 @@ impl Env for Clock {
     fn random(&self) -> u64 {
         self.0.random()
     }
+
+    fn fill(&self, out: &mut [u8]) {
+        self.0.fill(out);
+    }
 }
 
 /// What the library has warned of.

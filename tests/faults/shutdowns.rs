@@ -1,15 +1,24 @@
 //! Ends of messengers: from inside, in the middle of everything, and what begins again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::Instant;
 
+use async_messenger::inject::{Intercept, Intercepted, Interceptor, Step};
 use async_messenger::message::Message;
 use async_messenger::wire::{AddrVec, EntityType};
-use async_messenger::{Connection, ConnectionEvent, ErrorKind, Messenger, SendError, Workers};
+use async_messenger::{
+    Connection, ConnectionEvent, ErrorKind, Messenger, Policy, SendError, Workers,
+};
 
 use crate::bed::{alone, descriptors};
 use crate::peers::{DEADLINE, Seen, config, eventually, localhost};
-use crate::scripted::{Frame, Listener, Wire, open_client};
+use crate::scripted::{
+    Connect, Frame, Listener, REPLY_LEN, SEQ_LEN, SERVER_HELLO_LEN, Wire, client_hello,
+    open_client, reply,
+};
 use crate::{Setting, Stage, echo, keep};
 
 fn echoing(messenger: &Messenger, connection: &Connection, message: Message) -> Option<Message> {
@@ -178,6 +187,129 @@ fn whoever_is_still_silent_when_a_messenger_ends_is_let_go() {
         eventually("all connections end", || server.connections() == 0);
         wires.into_iter().for_each(|wire| drop(wire.end()));
     }
+}
+
+/// Holds up one worker, once it is told to, until it is let go.
+struct Hold {
+    armed: AtomicBool,
+    held: Mutex<Sender<()>>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Hold {
+    fn new() -> (Arc<Self>, Receiver<()>, Sender<()>) {
+        let ((held, is_held), (let_go, go)) = (channel(), channel());
+        let hold = Self {
+            armed: AtomicBool::new(false),
+            held: Mutex::new(held),
+            go: Mutex::new(go),
+        };
+        (Arc::new(hold), is_held, let_go)
+    }
+
+    fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    fn stop_here(&self) {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            // Both ends are gone if the test has failed.
+            let _ = self.held.lock().expect("not poisoned").send(());
+            let _ = self.go.lock().expect("not poisoned").recv_timeout(DEADLINE);
+        }
+    }
+}
+
+/// Those who say who they are.
+impl Interceptor for Hold {
+    fn step(&self, _: &Intercepted<'_>, step: Step) -> Intercept {
+        if step == Step::BannerReadAccepting {
+            self.stop_here();
+        }
+        Intercept::Continue
+    }
+}
+
+/// Is accepted, and says who it is.
+fn knock(to: &AddrVec, nonce: u32) -> Wire {
+    let mut wire = Wire::connect(to);
+    wire.take(SERVER_HELLO_LEN);
+    wire.send(&client_hello(nonce));
+    wire
+}
+
+/// Asks for a new session, for the n-th time.
+fn ask(wire: &mut Wire, global_seq: u32) {
+    let connect = Connect {
+        global_seq,
+        ..Connect::default()
+    };
+    wire.send(&connect.bytes());
+}
+
+/// Opens a session without loss, and sends the first message on it.
+fn open_session(to: &AddrVec, nonce: u32) -> Wire {
+    let mut wire = knock(to, nonce);
+    ask(&mut wire, 1);
+    let opened = wire.take(REPLY_LEN + SEQ_LEN);
+    assert_eq!((opened[0], opened[25]), (reply::SEQ, 0), "open, not lossy");
+    wire.send(&[0; SEQ_LEN]);
+    wire.send(&Frame::new(1).bytes());
+    wire
+}
+
+/// One worker hands a link to the worker of its session, which has been told before to let go of
+/// everything.
+#[test]
+fn whoever_is_on_the_way_to_a_session_when_a_messenger_ends_is_let_go() {
+    let _alone = alone();
+    let (asking, is_asking, go_on) = Hold::new();
+    let (handling, is_handling, return_now) = Hold::new();
+    let threads: Arc<Mutex<Vec<ThreadId>>> = Arc::default();
+    let (hold, seen) = (Arc::clone(&handling), Arc::clone(&threads));
+    let server = Setting::server(true)
+        .change(|b| b.default_policy(Policy::stateful_server(0)))
+        .change(|b| b.interceptor(Arc::<Hold>::clone(&asking)))
+        .start(move |_, _, message| {
+            let thread = std::thread::current().id();
+            seen.lock().expect("not poisoned").push(thread);
+            hold.stop_here();
+            Some(message)
+        });
+    // They are spread over the workers.
+    let mut first = open_session(&server.addrs, 1);
+    server.inbox.message();
+    let mut others = Vec::new();
+    let is_elsewhere = |threads: &[ThreadId]| threads.iter().any(|t| *t != threads[0]);
+    while !is_elsewhere(&threads.lock().expect("not poisoned")) {
+        others.push(open_session(&server.addrs, 2 + others.len() as u32));
+        server.inbox.message();
+    }
+    let elsewhere = 1 + others.len() as u32;
+    let mut asking_again: Vec<Wire> = (0..8).map(|_| knock(&server.addrs, 1)).collect();
+
+    handling.arm();
+    first.send(&Frame::new(2).bytes());
+    is_handling.recv_timeout(DEADLINE).expect("it is handled");
+    asking.arm();
+    // Some of them are at the worker that is held up.
+    let wires = asking_again.iter_mut().zip(2..);
+    wires.for_each(|(wire, global_seq)| ask(wire, global_seq));
+    is_asking.recv_timeout(DEADLINE).expect("one asks");
+    server.messenger.shutdown();
+    go_on.send(()).expect("it waits");
+    // This worker has handed the link over before it hears of the shutdown.
+    server.inbox.find("reset", |seen| match seen {
+        Seen::Event(of, ConnectionEvent::Reset { .. }) => {
+            (of.peer_addr().nonce == elsewhere).then_some(())
+        }
+        _ => None,
+    });
+    return_now.send(()).expect("it waits");
+    server.messenger.wait().expect("ends in time");
+    // Not because of their peers.
+    eventually("all connections end", || server.connections() == 0);
+    drop((first, others, asking_again));
 }
 
 #[test]

@@ -251,3 +251,115 @@ fn who_is_held_back_can_be_marked_down() {
     eventually("units come back", || throttle.current() == 0);
     server.end();
 }
+
+/// The payload of a [`Frame`], and what comes before it.
+const FRAME_SIZE: u64 = 16;
+const FRAME_HEAD: usize = 54;
+
+/// A policy with both throttles, by messages and by bytes, with room for a few frames.
+fn both() -> ([Arc<Throttle>; 2], Policy) {
+    let messages = Throttle::new("messages", ROOM);
+    let bytes = Throttle::new("bytes", ROOM * FRAME_SIZE);
+    let throttles = [Arc::clone(&messages), Arc::clone(&bytes)];
+    let policy = Policy::stateless_server(0).with_throttles(Some(bytes), Some(messages));
+    (throttles, policy)
+}
+
+/// Shares of received messages at all four throttles, those of dispatch last.
+fn shares(server: &Stage, [messages, bytes]: &[Arc<Throttle>; 2]) -> [u64; 4] {
+    let stats = server.messenger.stats();
+    let dispatch = [stats.dispatch_messages, stats.dispatch_bytes];
+    [
+        messages.current(),
+        bytes.current(),
+        dispatch[0],
+        dispatch[1],
+    ]
+}
+
+/// The peer dies behind each byte of a message.
+#[test]
+fn a_fault_in_each_state_of_receiving_gives_the_throttles_back() {
+    let _alone = alone();
+    let (throttles, policy) = both();
+    let server = Setting::server(true)
+        .change(|b| b.default_policy(policy))
+        .start(keep);
+    let frame = Frame::new(1).bytes();
+    for cut in 0..frame.len() {
+        let mut wire = open_client(&server.addrs, cut as u32);
+        wire.send(&frame[..cut]);
+        let taken = match cut < FRAME_HEAD {
+            true => [0; 4],
+            false => [1, FRAME_SIZE, 1, FRAME_SIZE],
+        };
+        eventually(&format!("all shares are taken behind byte {cut}"), || {
+            shares(&server, &throttles) == taken
+        });
+        wire.finish();
+        server.inbox.reset();
+        eventually(&format!("all come back that were at byte {cut}"), || {
+            shares(&server, &throttles) == [0; 4]
+        });
+    }
+    server.end();
+}
+
+/// A connection is ended while it waits at each of the policy's throttles.
+#[test]
+fn an_end_while_waiting_at_a_throttle_gives_the_others_back() {
+    let _alone = alone();
+    for full in 0..2 {
+        let (throttles, policy) = both();
+        let server = Setting::server(true)
+            .change(|b| b.default_policy(policy))
+            .start(keep);
+        let mut wire = open_client(&server.addrs, 1);
+        let all = throttles[full].max();
+        let held = throttles[full].try_take(all).expect("nobody else has any");
+        wire.send(&Frame::new(1).bytes());
+        eventually("it waits", || throttles[full].waiting() == 1);
+        // Messages come before bytes.
+        let others = if full == 0 { [all, 0] } else { [1, all] };
+        assert_eq!(shares(&server, &throttles)[..2], others);
+        server.messenger.mark_down_all();
+        wire.end();
+        server.inbox.reset();
+        eventually("nobody waits", || throttles[full].waiting() == 0);
+        drop(held);
+        eventually("all come back", || shares(&server, &throttles) == [0; 4]);
+        server.end();
+    }
+}
+
+/// A connection is ended while it waits for the handler of another one.
+#[test]
+fn an_end_while_waiting_for_dispatch_gives_the_policys_throttles_back() {
+    let _alone = alone();
+    let (throttles, policy) = both();
+    let mut small = config();
+    small.dispatch_throttle_bytes = FRAME_SIZE;
+    let setting = Setting::server(false).change(|b| b.default_policy(policy).config(small));
+    let (server, go) = on_demand(setting);
+    let wires = [1, 2].map(|nonce| {
+        let mut wire = open_client(&server.addrs, nonce);
+        wire.send(&Frame::new(1).bytes());
+        let n = u64::from(nonce);
+        eventually("the policy's shares are taken", || {
+            shares(&server, &throttles)[..2] == [n, n * FRAME_SIZE]
+        });
+        wire
+    });
+    eventually("the second one waits", || {
+        server.messenger.stats().throttled == 1
+    });
+    server.messenger.mark_down_all();
+    wires.into_iter().for_each(|wire| drop(wire.end()));
+    eventually("only the one with the handler is left", || {
+        shares(&server, &throttles) == [1, FRAME_SIZE, 1, FRAME_SIZE]
+    });
+    go.send(()).expect("it waits");
+    drop(server.inbox.message());
+    eventually("all come back", || shares(&server, &throttles) == [0; 4]);
+    server.end();
+}

@@ -13,6 +13,7 @@ mod authorizer;
 mod connector;
 mod pair;
 mod recorded;
+mod tags;
 #[path = "../common/vectors.rs"]
 mod vectors;
 

@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 
 use super::connect::{
-    AUTH_NONE, AUTH_UNKNOWN, BANNER, Connect, ConnectReply, FLAG_LOSSY, Opened, ReplyTag,
-    check_authorizer_len, check_banner, count_attempt, is_none_authorizer, read_addr,
+    AUTH_UNKNOWN, BANNER, Connect, ConnectReply, FLAG_LOSSY, Opened, ReplyTag,
+    check_authorizer_len, check_banner, count_attempt, read_addr,
 };
 use super::state::State;
 use crate::proto::error::ProtoError;
@@ -100,8 +100,8 @@ impl Refusal {
     }
 }
 
-/// Judges a claim as far as it alone tells: protocol version, features, authorizer, in this order
-/// (msgr1 §7). Of the methods only "none" is known.
+/// Judges a claim as far as it alone tells: protocol version, then features (msgr1 §7). What the
+/// authorizer is worth is for its method to say, and comes next.
 pub fn vet(claim: &Claim, terms: &Terms) -> Result<(), Refusal> {
     let refuse = |tag| Err(Refusal::new(tag, claim, terms));
     if claim.protocol_version != terms.protocol_version {
@@ -110,18 +110,15 @@ pub fn vet(claim: &Claim, terms: &Terms) -> Result<(), Refusal> {
     if !features::has(claim.features, terms.required) {
         return refuse(ReplyTag::Features);
     }
-    let logs_in_later = terms.monitor && claim.peer_type != EntityType::MON;
-    let valid = match claim.auth_method {
-        _ if !terms.require_authorizer && claim.authorizer.is_empty() => true,
-        AUTH_UNKNOWN => logs_in_later && claim.authorizer.is_empty(),
-        AUTH_NONE => is_none_authorizer(&claim.authorizer),
-        _ => false,
-    };
-    if valid {
-        Ok(())
-    } else {
-        refuse(ReplyTag::BadAuthorizer)
-    }
+    Ok(())
+}
+
+/// Whether the authorizer of a claim has to be looked at: clients of monitors log in later, by
+/// messages (msgr1 §7, cephx §10).
+pub fn is_to_show(claim: &Claim, terms: &Terms) -> bool {
+    let logs_in_later =
+        terms.monitor && claim.peer_type != EntityType::MON && claim.auth_method == AUTH_UNKNOWN;
+    !claim.authorizer.is_empty() || (terms.require_authorizer && !logs_in_later)
 }
 
 /// What the caller decides on a claim.

@@ -219,12 +219,6 @@ pub fn none_authorizer(name: &AuthName, global_id: u64) -> (u32, Bytes) {
     (AUTH_NONE, blob.freeze())
 }
 
-/// Whether that is the blob of an authorizer of the method "none".
-pub(super) fn is_none_authorizer(blob: &[u8]) -> bool {
-    let mut r = Reader::new(blob, "authorizer");
-    r.u8() == Ok(AUTHORIZER_VERSION) && AuthName::decode(&mut r).is_ok() && r.u64().is_ok()
-}
-
 /// The first bytes of protocols that are met by mistake, and what to say then.
 const STRANGERS: [(&[u8], &str); 10] = [
     (
@@ -356,10 +350,5 @@ mod tests {
             &blob[..],
             b"\x01\x04\0\0\0\x01\0\0\x001\x0e\x10\0\0\0\0\0\0"
         );
-        assert!(is_none_authorizer(&blob));
-        for cut in 0..blob.len() {
-            assert!(!is_none_authorizer(&blob[..cut]));
-        }
-        assert!(!is_none_authorizer(&[2; 18]));
     }
 }

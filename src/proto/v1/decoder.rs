@@ -7,7 +7,8 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{State, tag};
+use super::{State, signed_parts, tag};
+use crate::auth::Signer;
 use crate::message::{Message, Segment};
 use crate::proto::{Checksums, Decoded, Gate, Incoming, Landing, Limits, Part, ProtoError, Toll};
 use crate::wire::header::flags;
@@ -27,7 +28,10 @@ pub struct Decoder {
     checksums: Checksums,
     limits: Limits,
     signed_footer: bool,
+    signer: Option<Signer>,
     header: MsgHeader,
+    /// As it came.
+    header_bytes: [u8; MsgHeader::LEN],
     /// Front, middle and data of the current message, as far as they are complete.
     parts: [Segment; 3],
     /// How many of `parts` are complete.
@@ -63,12 +67,22 @@ impl Decoder {
             checksums,
             limits,
             signed_footer: features::has(negotiated, features::MSG_AUTH),
+            signer: None,
             header: MsgHeader::default(),
+            header_bytes: [0; MsgHeader::LEN],
             parts: Default::default(),
             complete: 0,
             landing: None,
             failed: None,
         }
+    }
+
+    /// Has the signature of each message verified (cephx §10.3). Without the feature MSG_AUTH there
+    /// are none.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Option<Signer>) -> Self {
+        self.signer = signer.filter(|_| self.signed_footer);
+        self
     }
 
     /// Where in the stream the decoder is; after an error, where it failed.
@@ -166,9 +180,8 @@ impl Decoder {
     }
 
     fn begin(&mut self, rx: &mut BytesMut) -> Result<(), ProtoError> {
-        let mut bytes = [0; MsgHeader::LEN];
-        rx.copy_to_slice(&mut bytes);
-        self.header = MsgHeader::decode(&bytes, self.checksums.header)?;
+        rx.copy_to_slice(&mut self.header_bytes);
+        self.header = MsgHeader::decode(&self.header_bytes, self.checksums.header)?;
         let bounded = |what, len: u32, max: u32| {
             let error = ProtoError::Limit {
                 what,
@@ -304,6 +317,15 @@ impl Decoder {
                     got: segment.crc(),
                 });
             }
+        }
+        let Some(signer) = &self.signer else {
+            return Ok(());
+        };
+        let parts = signed_parts(&self.header, &self.header_bytes, footer);
+        if !signer.verify(&parts, footer.sig) {
+            let text = "the signature of a message does not hold: it was changed on the way, or the \
+                        two sides do not have the same session key";
+            return Err(ProtoError::AuthDenied(text.into()));
         }
         Ok(())
     }

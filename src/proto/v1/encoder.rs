@@ -4,7 +4,8 @@
 
 use bytes::{BufMut, Bytes};
 
-use super::tag;
+use super::{signed_parts, tag};
+use crate::auth::Signer;
 use crate::message::{Message, TxBatch};
 use crate::proto::Checksums;
 use crate::wire::header::flags;
@@ -16,6 +17,7 @@ pub struct Encoder {
     checksums: Checksums,
     signed_footer: bool,
     keepalive2: bool,
+    signer: Option<Signer>,
 }
 
 impl Encoder {
@@ -26,7 +28,15 @@ impl Encoder {
             checksums,
             signed_footer: features::has(negotiated, features::MSG_AUTH),
             keepalive2: features::has(negotiated, features::MSGR_KEEPALIVE2),
+            signer: None,
         }
+    }
+
+    /// Has each message signed (cephx §10.3). Without the feature MSG_AUTH there is no place for it.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Option<Signer>) -> Self {
+        self.signer = signer.filter(|_| self.signed_footer);
+        self
     }
 
     /// Appends a message as number `seq`.
@@ -56,7 +66,12 @@ impl Encoder {
             footer.flags |= flags::NOCRC;
         }
         out.copy(&[tag::MSG]);
-        out.copy(&header.encode(checksums.header));
+        let head_bytes = header.encode(checksums.header);
+        out.copy(&head_bytes);
+        if let Some(signer) = &self.signer {
+            footer.sig = signer.sign(&signed_parts(&header, &head_bytes, &footer));
+            footer.flags |= flags::SIGNED;
+        }
         for segment in message.into_segments() {
             segment
                 .into_chunks()

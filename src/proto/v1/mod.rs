@@ -10,12 +10,38 @@ mod decoder;
 mod encoder;
 mod state;
 
-pub use acceptor::{Acceptor, AcceptorEvent, AcceptorParams, Claim, Refusal, Terms, Verdict, vet};
+pub use acceptor::{
+    Acceptor, AcceptorEvent, AcceptorParams, Claim, Refusal, Terms, Verdict, is_to_show, vet,
+};
 pub use connect::{Connect, ConnectReply, Opened, ReplyTag, none_authorizer, protocol_version};
 pub use connector::{Connector, ConnectorEvent, ConnectorParams};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use state::State;
+
+use crate::auth::SignedParts;
+use crate::wire::{MsgFooter, MsgHeader};
+
+/// What the signature of a message covers: the values that go over the wire.
+fn signed_parts(
+    header: &MsgHeader,
+    header_bytes: &[u8; MsgHeader::LEN],
+    footer: &MsgFooter,
+) -> SignedParts {
+    let crc_at = MsgHeader::LEN - size_of::<u32>();
+    let mut header_crc = [0; 4];
+    header_crc.copy_from_slice(&header_bytes[crc_at..]);
+    SignedParts {
+        header_crc: u32::from_le_bytes(header_crc),
+        front_crc: footer.front_crc,
+        front_len: header.front_len,
+        middle_crc: footer.middle_crc,
+        middle_len: header.middle_len,
+        data_crc: footer.data_crc,
+        data_len: header.data_len,
+        seq: header.head.seq,
+    }
+}
 
 /// Tags of the open phase (msgr1 §2).
 mod tag {

@@ -1,0 +1,118 @@
+//! The open phase of either protocol: what reads a link, and what writes it. Nobody above asks which
+//! protocol it is.
+
+use bytes::BytesMut;
+
+use crate::message::{Message, TxBatch};
+use crate::proto::{Decoded, Gate, Landing, Phase, ProtoError, v1, v2};
+use crate::wire::Timespec;
+
+/// Turns bytes into messages.
+pub(super) enum Reading {
+    V1(Box<v1::Decoder>),
+    V2(Box<v2::Decoder>),
+}
+
+impl Reading {
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::V1(decoder) => decoder.state().into(),
+            Self::V2(decoder) => decoder.state().into(),
+        }
+    }
+
+    /// Where the next bytes of the stream go before the input buffer.
+    pub(super) fn landing(&mut self) -> Option<Landing<'_>> {
+        match self {
+            Self::V1(decoder) => decoder.landing(),
+            Self::V2(decoder) => decoder.landing(),
+        }
+    }
+
+    /// Payload bytes of the message that is being read, if it was admitted.
+    pub(super) fn in_message(&self) -> Option<u64> {
+        match self {
+            Self::V1(decoder) => decoder.in_message(),
+            Self::V2(decoder) => decoder.in_message(),
+        }
+    }
+
+    pub(super) fn decode(
+        &mut self,
+        rx: &mut BytesMut,
+        gate: &mut dyn Gate,
+    ) -> Result<Decoded, ProtoError> {
+        match self {
+            Self::V1(decoder) => decoder.decode(rx, gate),
+            Self::V2(decoder) => decoder.decode(rx, gate),
+        }
+    }
+}
+
+/// Turns messages into bytes.
+pub(crate) enum Writing {
+    V1(v1::Encoder),
+    V2(Box<v2::Encoder>),
+}
+
+impl Writing {
+    /// Whether messages tell what has arrived, so that nothing else has to.
+    pub(super) fn acks_ride(&self) -> bool {
+        matches!(self, Self::V2(_))
+    }
+
+    /// Appends a message as number `seq`; all up to `ack_seq` have arrived.
+    pub(super) fn message(
+        &mut self,
+        message: Message,
+        seq: u64,
+        ack_seq: u64,
+        out: &mut TxBatch,
+    ) -> Result<(), ProtoError> {
+        match self {
+            Self::V1(encoder) => {
+                encoder.message(message, seq, out);
+                Ok(())
+            }
+            Self::V2(encoder) => encoder.message(message, seq, ack_seq, out),
+        }
+    }
+
+    pub(super) fn ack(&mut self, seq: u64, out: &mut TxBatch) -> Result<(), ProtoError> {
+        match self {
+            Self::V1(encoder) => {
+                encoder.ack(seq, out);
+                Ok(())
+            }
+            Self::V2(encoder) => encoder.ack(seq, out),
+        }
+    }
+
+    pub(super) fn keepalive(
+        &mut self,
+        stamp: Timespec,
+        out: &mut TxBatch,
+    ) -> Result<(), ProtoError> {
+        match self {
+            Self::V1(encoder) => {
+                encoder.keepalive(stamp, out);
+                Ok(())
+            }
+            Self::V2(encoder) => encoder.keepalive(stamp, out),
+        }
+    }
+
+    pub(super) fn keepalive_ack(
+        &mut self,
+        stamp: Timespec,
+        out: &mut TxBatch,
+    ) -> Result<(), ProtoError> {
+        match self {
+            Self::V1(encoder) => {
+                encoder.keepalive_ack(stamp, out);
+                Ok(())
+            }
+            Self::V2(encoder) => encoder.keepalive_ack(stamp, out),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Frames to be sent (msgr2 §5).
+//!
+//! In the plain mode payload bytes go out by reference; in the encrypted one they are copied once,
+//! into the buffer where they are sealed in place. Invariant: an assembler that failed once has
+//! given nothing of that frame away.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::frame::{
+    ALIGN_PAGE, ALIGN_WORD, INLINE_LEN, Late, Preamble, Revision, SEED, SEGMENTS_MAX, padded,
+};
+use super::tag;
+use crate::crypto::{Sealer, TAG_LEN};
+use crate::message::{Segment, TxBatch};
+use crate::proto::ProtoError;
+use crate::wire::crc32c;
+
+/// Sealed frames are cut out of buffers of this size, so that small ones do not have one each.
+const CIPHER_BUFFER: usize = 64 << 10;
+/// From here on it is cheaper to convert a checksum that may be known than to compute another.
+const CONVERT_MIN: usize = 32 << 10;
+
+/// Where frames go to.
+pub trait Sink {
+    /// Appends a copy.
+    fn copy(&mut self, bytes: &[u8]);
+    /// Appends, by reference if that pays.
+    fn push(&mut self, bytes: Bytes);
+}
+
+impl Sink for TxBatch {
+    fn copy(&mut self, bytes: &[u8]) {
+        Self::copy(self, bytes);
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        Self::push(self, bytes);
+    }
+}
+
+impl Sink for BytesMut {
+    fn copy(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        self.extend_from_slice(&bytes);
+    }
+}
+
+/// Makes frames of segments.
+#[derive(Debug)]
+pub struct Assembler {
+    revision: Revision,
+    /// Whether segments get checksums (msgr2 §5.10).
+    sums: bool,
+    sealer: Option<Sealer>,
+    /// Room for sealed frames.
+    cipher: BytesMut,
+}
+
+impl Assembler {
+    /// An assembler for the plain mode, or for the encrypted one if there is a sealer.
+    #[must_use]
+    pub fn new(revision: Revision, sealer: Option<Sealer>, sums: bool) -> Self {
+        Self {
+            revision,
+            sums,
+            sealer,
+            cipher: BytesMut::new(),
+        }
+    }
+
+    /// The revision that it speaks.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Whether it encrypts.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.sealer.is_some()
+    }
+
+    /// From the next frame on, it encrypts.
+    pub(super) fn encrypt(&mut self, sealer: Sealer) {
+        self.sealer = Some(sealer);
+    }
+
+    /// Appends a frame; empty segments at its end are left away.
+    ///
+    /// # Errors
+    /// If a segment has 4 GiB or more, or the nonces of the key are used up.
+    pub fn frame(
+        &mut self,
+        tag: u8,
+        first: &[u8],
+        mut rest: [Segment; SEGMENTS_MAX - 1],
+        out: &mut impl Sink,
+    ) -> Result<(), ProtoError> {
+        let [front, middle, data] = &rest;
+        let mut lens = [0; SEGMENTS_MAX];
+        let sizes = [first.len(), front.len(), middle.len(), data.len()];
+        for (len, size) in lens.iter_mut().zip(sizes) {
+            let fits = u32::try_from(size);
+            *len = fits.map_err(|_| ProtoError::LocalBug("a segment of 4 GiB or more"))?;
+        }
+        let preamble = Preamble::new(tag, lens);
+        let page = if tag == tag::MESSAGE {
+            ALIGN_PAGE
+        } else {
+            ALIGN_WORD
+        };
+        let head = preamble.encode([ALIGN_WORD, ALIGN_WORD, ALIGN_WORD, page]);
+        if self.sealer.is_some() {
+            return self.seal(&preamble, &head, first, rest, out);
+        }
+        out.copy(&head);
+        let sums = self.sums.then(|| sums(first, &mut rest, preamble.count));
+        let sums = sums.unwrap_or_default().map(u32::to_le_bytes);
+        out.copy(first);
+        if self.revision == Revision::V1 && !first.is_empty() {
+            out.copy(&sums[0]);
+        }
+        for segment in rest {
+            segment.into_chunks().for_each(|bytes| out.push(bytes));
+        }
+        if self.revision == Revision::V0 {
+            out.copy(&[Late::complete(Revision::V0)]);
+            out.copy(sums.as_flattened());
+        } else if preamble.count > 1 {
+            out.copy(&[Late::complete(Revision::V1)]);
+            out.copy(sums[1..].as_flattened());
+        }
+        Ok(())
+    }
+
+    fn seal(
+        &mut self,
+        preamble: &Preamble,
+        head: &[u8],
+        first: &[u8],
+        rest: [Segment; SEGMENTS_MAX - 1],
+        out: &mut impl Sink,
+    ) -> Result<(), ProtoError> {
+        let Some(sealer) = &mut self.sealer else {
+            return Err(ProtoError::LocalBug("nothing to seal with"));
+        };
+        let buf = &mut self.cipher;
+        debug_assert!(buf.is_empty());
+        let size = preamble.lens.iter().map(|len| padded(*len as usize));
+        // Preamble, inline part, epilogue, and three tags.
+        let most = size.sum::<usize>() + head.len() + INLINE_LEN + padded(1) + 3 * TAG_LEN;
+        if buf.capacity() < most {
+            buf.reserve(most.max(CIPHER_BUFFER));
+        }
+        let sealed = lay_out(self.revision, sealer, preamble, head, first, rest, buf);
+        if let Err(error) = sealed {
+            buf.clear();
+            return Err(error);
+        }
+        out.push(buf.split().freeze());
+        Ok(())
+    }
+}
+
+/// Writes the parts of a frame into `buf` and seals each operation's (msgr2 §5.5 and §5.6).
+fn lay_out(
+    revision: Revision,
+    sealer: &mut Sealer,
+    preamble: &Preamble,
+    head: &[u8],
+    first: &[u8],
+    rest: [Segment; SEGMENTS_MAX - 1],
+    buf: &mut BytesMut,
+) -> Result<(), ProtoError> {
+    let mut from = 0;
+    buf.put_slice(head);
+    if revision == Revision::V1 {
+        let (inline, beyond) = first.split_at(first.len().min(INLINE_LEN));
+        buf.put_slice(inline);
+        buf.put_bytes(0, INLINE_LEN - inline.len());
+        from = seal_from(from, sealer, buf)?;
+        if !beyond.is_empty() {
+            put_padded(beyond, buf);
+            from = seal_from(from, sealer, buf)?;
+        }
+        if preamble.count == 1 {
+            return Ok(());
+        }
+    } else {
+        put_padded(first, buf);
+    }
+    for segment in rest {
+        let len = segment.len();
+        segment
+            .chunks()
+            .iter()
+            .for_each(|bytes| buf.put_slice(bytes));
+        buf.put_bytes(0, padded(len) - len);
+    }
+    put_padded(&[Late::complete(revision)], buf);
+    seal_from(from, sealer, buf)?;
+    Ok(())
+}
+
+fn put_padded(bytes: &[u8], buf: &mut BytesMut) {
+    buf.put_slice(bytes);
+    buf.put_bytes(0, padded(bytes.len()) - bytes.len());
+}
+
+/// Seals what is behind `from`, and returns where the next text begins.
+fn seal_from(from: usize, sealer: &mut Sealer, buf: &mut BytesMut) -> Result<usize, ProtoError> {
+    let tag = sealer.seal(&mut buf[from..]);
+    let used_up = "all nonces of the connection's key have been used";
+    buf.put_slice(&tag.map_err(|_| ProtoError::LocalBug(used_up))?);
+    Ok(buf.len())
+}
+
+/// The checksums of the segments that are counted, 0 for the others.
+fn sums(first: &[u8], rest: &mut [Segment; SEGMENTS_MAX - 1], count: usize) -> [u32; SEGMENTS_MAX] {
+    let mut sums = [0; SEGMENTS_MAX];
+    sums[0] = crc32c(SEED, first);
+    for (sum, segment) in sums[1..count].iter_mut().zip(rest) {
+        *sum = segment_crc(segment);
+    }
+    sums
+}
+
+/// The checksum with the seed of v2. That of seed 0, which a segment keeps, differs from it by what
+/// as many zeros make of the seed, since a CRC is linear.
+fn segment_crc(segment: &mut Segment) -> u32 {
+    let len = segment.len();
+    if len >= CONVERT_MIN {
+        return segment.crc() ^ crc32c::crc32c_combine(SEED, 0, len);
+    }
+    let chunks = segment.chunks().iter();
+    chunks.fold(SEED, |crc, chunk| crc32c(crc, chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn converted_checksums_are_right() {
+        for len in [
+            1,
+            1000,
+            CONVERT_MIN - 1,
+            CONVERT_MIN,
+            CONVERT_MIN + 7,
+            1 << 20,
+        ] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 31 + i / 256) as u8).collect();
+            let mut segment = Segment::from(bytes.clone());
+            assert_eq!(segment_crc(&mut segment), crc32c(SEED, &bytes), "{len}");
+        }
+    }
+}

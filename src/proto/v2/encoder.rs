@@ -1,0 +1,82 @@
+//! The writing side of an open v2 connection (msgr2 §11.1).
+//!
+//! Lives behind the session's send lock. In the plain mode payload bytes are passed on by reference,
+//! in the encrypted one they are copied once.
+
+use super::assemble::Assembler;
+use super::control::{Control, Header2};
+use super::tag;
+use crate::message::{Message, Segment, TxBatch};
+use crate::proto::ProtoError;
+use crate::wire::Timespec;
+
+const NONE: [Segment; 3] = [Segment::EMPTY, Segment::EMPTY, Segment::EMPTY];
+
+/// Turns messages and signs of life into bytes. Each method fails only if a segment has 4 GiB, or the
+/// nonces of an encrypted connection are used up; the link must be given up then.
+#[derive(Debug)]
+pub struct Encoder {
+    frames: Assembler,
+}
+
+impl Encoder {
+    /// An encoder behind the handshake.
+    #[must_use]
+    pub fn new(frames: Assembler) -> Self {
+        Self { frames }
+    }
+
+    /// Whether it encrypts, so that checksums of payloads are of no use.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.frames.is_secure()
+    }
+
+    /// Appends a message as number `seq`; all messages up to `ack_seq` have been received.
+    ///
+    /// # Errors
+    /// See [`Encoder`].
+    pub fn message(
+        &mut self,
+        message: Message,
+        seq: u64,
+        ack_seq: u64,
+        out: &mut TxBatch,
+    ) -> Result<(), ProtoError> {
+        let mut head = *message.head();
+        head.seq = seq;
+        let header = Header2 { head, ack_seq };
+        let segments = message.into_segments();
+        self.frames
+            .frame(tag::MESSAGE, &header.encode(), segments, out)
+    }
+
+    /// Appends the acknowledgement of all messages up to a number.
+    ///
+    /// # Errors
+    /// See [`Encoder`].
+    pub fn ack(&mut self, seq: u64, out: &mut TxBatch) -> Result<(), ProtoError> {
+        self.control(&Control::Ack(seq), out)
+    }
+
+    /// Appends a sign of life that asks for an answer.
+    ///
+    /// # Errors
+    /// See [`Encoder`].
+    pub fn keepalive(&mut self, stamp: Timespec, out: &mut TxBatch) -> Result<(), ProtoError> {
+        self.control(&Control::Keepalive2(stamp), out)
+    }
+
+    /// Appends the answer to the peer's keepalive.
+    ///
+    /// # Errors
+    /// See [`Encoder`].
+    pub fn keepalive_ack(&mut self, stamp: Timespec, out: &mut TxBatch) -> Result<(), ProtoError> {
+        self.control(&Control::Keepalive2Ack(stamp), out)
+    }
+
+    fn control(&mut self, control: &Control, out: &mut TxBatch) -> Result<(), ProtoError> {
+        self.frames
+            .frame(control.tag(), &control.encode(), NONE, out)
+    }
+}
