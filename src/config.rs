@@ -16,7 +16,7 @@ use event_driver::sock::SocketOptions;
 
 use crate::proto::{Checksums, Limits};
 
-pub use ceph_conf::CEPH_CONF_MAX;
+pub use ceph_conf::{CEPH_CONF_MAX, ceph_conf_values};
 pub use error::ConfigError;
 pub use inject::Inject;
 
@@ -77,6 +77,7 @@ pub const WORKERS_MAX: usize = 24;
 /// | name | default | obeyed by |
 /// |---|---|---|
 /// | `driver` | the target's best | the transport |
+/// | `driver_strict` | false | the transport |
 /// | `receive_buffer` | 256 KiB | workers |
 /// | `limits.front_max` | 64 MiB | links, loop-back |
 /// | `limits.middle_max` | 16 MiB | links, loop-back |
@@ -112,6 +113,10 @@ pub const WORKERS_MAX: usize = 24;
 pub struct Config {
     /// The event backend. Default: [`DriverKind::default_for_target`].
     pub driver: DriverKind,
+
+    /// What if the system refuses this backend, as old kernels and sandboxes refuse io_uring. False,
+    /// the default: another one runs, and the log says which and why. True: it is an error.
+    pub driver_strict: bool,
 
     /// Threads that run connections, 1 to [`WORKERS_MAX`]; Ceph's `ms_async_op_threads`.
     /// Default: the number of cores, at least 2 and at most 3.
@@ -214,6 +219,7 @@ impl Default for Config {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             driver: DriverKind::default_for_target(),
+            driver_strict: false,
             workers: cores.clamp(2, 3),
             receive_buffer: 256 << 10,
             limits: Limits::default(),

@@ -78,7 +78,9 @@
 //! | endpoints, policies, dispatchers | [`messenger`], with [`Config`] and [`Stats`] |
 //! | messages and payloads of one's own | [`message`] |
 //! | the typed messages of monitors and heartbeats | [`messages`] |
+//! | a client of monitors: log-in, commands, maps | [`mon`] |
 //! | bounds on what is in flight | [`throttle`] |
+//! | who may connect | [`Credentials`], [`Authority`] and [`auth`] |
 //! | names, addresses, encodings | [`wire`] |
 //! | the protocol without a socket | [`proto`] |
 //! | the event loop alone | [`event`], and [`EventDriver`] for backends |
@@ -92,7 +94,10 @@
 //! | `epoll` | on | the backend of Linux and Android |
 //! | `kqueue` | on | the backend of macOS, iOS and the BSDs |
 //! | `poll` | on | the backend of every Unix |
+//! | `io-uring` | off | the backend `io_uring` of Linux 6.1 and later; it falls back to `epoll` where it is refused |
+//! | `portable` | off | the backend of Windows, illumos and others, over the crate `polling` |
 //! | `cli` | on | the program `msgr` and what only it depends on; a library user turns it off |
+//! | `aws-lc` | off | AES-GCM by AWS-LC, which is faster on long messages; needs a C compiler |
 //! | `kqueue-shim` | off | for tests: the kqueue backend on Linux |
 //! | `sim` | off | for tests: the module `sim`, messengers on a simulated network, replayed from a seed |
 //!
@@ -102,8 +107,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 mod config;
 mod connection;
+mod credentials;
+pub mod crypto;
 mod error;
 pub mod event;
 pub mod inject;
@@ -111,18 +119,21 @@ pub mod manual;
 pub mod message;
 pub mod messages;
 pub mod messenger;
+pub mod mon;
 pub mod net;
 mod processor;
 pub mod proto;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
+mod sync;
 pub mod throttle;
 pub mod wire;
 mod worker;
 
-pub use config::{CEPH_CONF_MAX, Config, ConfigError, Inject, WORKERS_MAX};
+pub use config::{CEPH_CONF_MAX, Config, ConfigError, Inject, WORKERS_MAX, ceph_conf_values};
 pub use connection::{Connection, SendFuture};
+pub use credentials::{Authority, Credentials};
 pub use error::{Error, ErrorKind, SendError};
 pub use event_driver::{DriverKind, Event, EventDriver, Interest, Readiness, Source, Token, Waker};
 pub use messenger::{Builder, ConnectionEvent, Dispatcher, Handled, Messenger, Policy, Ready};

@@ -72,6 +72,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("ms_blackhole_mgr", "true"),
     ("ms_blackhole_client", "true"),
     ("driver", "kqueue"),
+    ("driver_strict", "true"),
     ("receive_buffer", "65536"),
     ("limits.front_max", "1"),
     ("limits.middle_max", "2"),

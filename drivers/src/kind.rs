@@ -7,8 +7,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::Once;
 
-use crate::{EventDriver, epoll, kqueue, poll};
+use crate::{EventDriver, epoll, kqueue, poll, portable, uring};
 
 /// A backend of this crate. All exist as names on every target; [`compiled`](Self::compiled)
 /// lists those that can be opened.
@@ -19,20 +20,27 @@ pub enum DriverKind {
     Epoll,
     /// `kqueue(2)`, edge-triggered: macOS, iOS and the BSDs.
     Kqueue,
+    /// `io_uring(7)`, readiness by multishot polls: Linux 6.1 and later, where it is allowed.
+    IoUring,
+    /// What the crate `polling` has for the target: event ports on illumos, IOCP on Windows.
+    Portable,
     /// `poll(2)`: every Unix. Its cost grows with the number of sources.
     Poll,
 }
 
 impl DriverKind {
     /// All names, best first. A kqueue that only tests use comes last.
-    const ALL: [Self; 3] = if cfg!(feature = "kqueue-shim") {
-        [Self::Epoll, Self::Poll, Self::Kqueue]
-    } else {
-        [Self::Epoll, Self::Kqueue, Self::Poll]
+    const ALL: [Self; 5] = {
+        use DriverKind::{Epoll, IoUring, Kqueue, Poll, Portable};
+        if cfg!(feature = "kqueue-shim") {
+            [Epoll, IoUring, Portable, Poll, Kqueue]
+        } else {
+            [Epoll, Kqueue, IoUring, Portable, Poll]
+        }
     };
 
     /// Those of [`ALL`](Self::ALL) that are compiled in, and how many they are.
-    const COMPILED: ([Self; 3], usize) = {
+    const COMPILED: ([Self; 5], usize) = {
         let mut list = Self::ALL;
         let mut count = 0;
         let mut i = 0;
@@ -58,13 +66,22 @@ impl DriverKind {
         Self::compiled()[0]
     }
 
-    /// The name, which is also that of the cargo feature.
+    /// The name. That of the cargo feature is the same, but for `io-uring`, which is taken as well.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Epoll => "epoll",
             Self::Kqueue => "kqueue",
+            Self::IoUring => "io_uring",
+            Self::Portable => "portable",
             Self::Poll => "poll",
+        }
+    }
+
+    const fn feature(self) -> &'static str {
+        match self {
+            Self::IoUring => "io-uring",
+            other => other.name(),
         }
     }
 
@@ -72,19 +89,23 @@ impl DriverKind {
         match self {
             Self::Epoll => epoll::COMPILED,
             Self::Kqueue => kqueue::COMPILED,
+            Self::IoUring => uring::COMPILED,
+            Self::Portable => portable::COMPILED,
             Self::Poll => poll::COMPILED,
         }
     }
 
-    /// Makes a driver of this kind.
+    /// Makes a driver of this kind, and of no other.
     ///
     /// # Errors
-    /// `Unsupported` if the backend was not compiled in; otherwise what the system says.
+    /// `Unsupported` if the backend was not compiled in, or the system does not have or allow it;
+    /// otherwise what the system says.
     pub fn open(self) -> io::Result<Box<dyn EventDriver>> {
         if !self.is_compiled() {
             let text = format!(
-                "the {self} driver is not compiled in: it needs the cargo feature `{self}` and a \
+                "the {self} driver is not compiled in: it needs the cargo feature `{}` and a \
                  target that has it; compiled: {}",
+                self.feature(),
                 names(Self::compiled())
             );
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -92,8 +113,32 @@ impl DriverKind {
         match self {
             Self::Epoll => epoll::open(),
             Self::Kqueue => kqueue::open(),
+            Self::IoUring => uring::open(),
+            Self::Portable => portable::open(),
             Self::Poll => poll::open(),
         }
+    }
+
+    /// Makes a driver of this kind or, if this system has not got it or does not allow it, of the
+    /// best other one that was compiled in. The first time, one line of the log says which driver
+    /// runs and why. What a driver is says its [`name`](EventDriver::name).
+    ///
+    /// # Errors
+    /// That of [`open`](Self::open) if the kind was not compiled in, if the failure is another one
+    /// (no descriptor is left, for example), or if no other driver can be opened either.
+    pub fn open_or_fallback(self) -> io::Result<Box<dyn EventDriver>> {
+        let refusal = match self.open() {
+            Err(e) if e.kind() == io::ErrorKind::Unsupported && self.is_compiled() => e,
+            other => return other,
+        };
+        let others = Self::compiled().iter().filter(|kind| **kind != self);
+        let Some(driver) = others.map(|kind| kind.open()).find_map(Result::ok) else {
+            return Err(refusal);
+        };
+        let runs = driver.name();
+        static SAID: Once = Once::new();
+        SAID.call_once(|| tracing::warn!("the {self} driver cannot run, {runs} does: {refusal}"));
+        Ok(driver)
     }
 }
 
@@ -107,7 +152,9 @@ impl FromStr for DriverKind {
     type Err = UnknownDriver;
 
     fn from_str(name: &str) -> Result<Self, UnknownDriver> {
-        let known = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        let known = Self::ALL
+            .into_iter()
+            .find(|kind| [kind.name(), kind.feature()].contains(&name));
         known.ok_or_else(|| UnknownDriver(name.to_owned()))
     }
 }
@@ -146,6 +193,7 @@ mod tests {
     fn names_parse_back() {
         for kind in DriverKind::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
+            assert_eq!(kind.feature().parse(), Ok(kind));
             assert_eq!(kind.to_string(), kind.name());
         }
     }
@@ -166,10 +214,18 @@ mod tests {
                     assert!(DriverKind::compiled().contains(&kind));
                     assert_eq!(driver.name(), kind.name());
                 }
+                Err(e) if DriverKind::compiled().contains(&kind) => {
+                    // Not every kernel has it, and not every sandbox allows it.
+                    assert_eq!(
+                        (kind, e.kind()),
+                        (DriverKind::IoUring, io::ErrorKind::Unsupported)
+                    );
+                    println!("skipped: {kind}: {e}");
+                }
                 Err(e) => {
-                    assert!(!DriverKind::compiled().contains(&kind));
                     assert_eq!(e.kind(), io::ErrorKind::Unsupported);
-                    assert!(e.to_string().contains(&format!("feature `{kind}`")), "{e}");
+                    let feature = format!("feature `{}`", kind.feature());
+                    assert!(e.to_string().contains(&feature), "{e}");
                 }
             }
         }

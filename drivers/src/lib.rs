@@ -15,14 +15,15 @@
 //! | `spurious` | A direction may be reported again without a `rearm`; handlers tolerate it by trying and getting `WouldBlock`. Without new activity the repetition ends, also that of trouble: nobody spins. |
 //! | `merged` | A token appears at most once in what one `wait` returns. |
 //! | `hup_reads` | `HUP` comes with `READ` and means: read to the end of file, whatever the length of a transfer says. The peer's end is reported while `READ` is armed: as `HUP`, or as mere `READ` where the facility does not tell it from data. |
-//! | `err_both` | `ERR` sets both directions, so whoever waits learns of the failure by its next transfer; it is reported while any direction is armed. The error itself (`SO_ERROR`) is left to the owner. |
+//! | `err_both` | `ERR` sets both directions, so whoever waits learns of the failure by its next transfer; it is reported while any direction is armed. The error itself (`SO_ERROR`) is left to the owner. (`portable` on Windows tells a reset as `HUP`.) |
 //! | `round_up` | A timeout is rounded up, never down: `wait` without events does not return before it has passed. |
 //! | `saturate` | A timeout too long for the system, [`Duration::MAX`] too, waits as long as the system can; the caller sees an early, empty return. |
-//! | `eintr` | An interrupted wait returns no events and no error. |
+//! | `eintr` | A wait that a signal interrupts returns no events and no error, or goes on (`portable`, which is not told). |
 //! | `add_twice` | Adding a token whose slot is in use is `AlreadyExists`, also if its generation is another one; so is adding a descriptor that is registered already. |
 //! | `unknown` | `rearm`, `disarm` and `delete` of a token that is not registered, or of an older generation, are `NotFound`. |
 //! | `owns_fd` | The driver holds the descriptor until `delete`, so its number cannot be reused under it; events of a deleted token are never returned, even if they were pending. |
 //! | `bad_source` | [`Source::Virtual`] on a kernel driver is `Unsupported`; a slot beyond [`SLOTS_MAX`] is `InvalidInput`; a descriptor that the facility refuses (a regular file on epoll) is that facility's error, and nothing stays registered. |
+//! | `moved` | A driver may go from one thread to another between its calls; nothing armed is lost. |
 //! | `wake` | A wake from any thread ends the current `wait`, or the next one if none is running; it is never lost, and it is never an event. |
 //! | `coalesce` | Any number of wakes before a `wait` ends one `wait`. |
 //! | `bounded` | One `wait` returns at most [`EVENTS_PER_WAIT`] events; the others come in later ones, and no ready source is passed over for ever. |
@@ -42,6 +43,8 @@ use std::time::Duration;
 
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
+#[cfg(windows)]
+use std::os::windows::io::OwnedSocket;
 
 mod absent;
 mod kind;
@@ -56,8 +59,18 @@ cfg_if::cfg_if! {
 
         mod bell;
         mod fork;
+        #[path = "handle/fd.rs"]
+        mod handle;
         mod table;
         mod time;
+    } else if #[cfg(windows)] {
+        pub mod sock;
+
+        mod fork_none;
+        use fork_none as fork;
+        #[path = "handle/socket.rs"]
+        mod handle;
+        mod table;
     }
 }
 
@@ -90,17 +103,35 @@ cfg_if::cfg_if! {
     }
 }
 cfg_if::cfg_if! {
+    if #[cfg(all(feature = "io-uring", target_os = "linux", any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+    )))] {
+        mod uring;
+    } else {
+        use absent as uring;
+    }
+}
+cfg_if::cfg_if! {
     if #[cfg(all(feature = "poll", unix))] {
         mod poll;
     } else {
         use absent as poll;
     }
 }
+cfg_if::cfg_if! {
+    if #[cfg(all(feature = "portable", any(unix, windows)))] {
+        mod portable;
+    } else {
+        use absent as portable;
+    }
+}
 
 const _: () = assert!(
     !DriverKind::compiled().is_empty(),
     "event-driver has no backend for this target: turn on the feature `epoll` (Linux, Android), \
-     `kqueue` (macOS, iOS, the BSDs) or `poll` (every Unix)",
+     `kqueue` (macOS, iOS, the BSDs), `poll` (every Unix) or `portable` (Windows too)",
 );
 
 /// The most events that one [`EventDriver::wait`] returns.
@@ -243,6 +274,9 @@ pub enum Source {
     /// the source is deleted.
     #[cfg(unix)]
     Fd(Arc<OwnedFd>),
+    /// A socket, shared in the same way.
+    #[cfg(windows)]
+    Socket(Arc<OwnedSocket>),
     /// A source that only the transport which made it, and the driver that belongs to this
     /// transport, understand: a simulated socket, for example. Kernel drivers refuse it.
     Virtual(u64),

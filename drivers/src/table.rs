@@ -7,27 +7,27 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use crate::handle::{self, Handle, HandleRef, RawHandle};
 use crate::{SLOTS_MAX, Source, Token};
 
 /// A registered source with what its driver keeps about it.
 pub(crate) struct Entry<S> {
-    fd: Arc<OwnedFd>,
+    fd: Arc<Handle>,
     generation: u32,
     pub(crate) state: S,
 }
 
 impl<S> Entry<S> {
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    pub(crate) fn fd(&self) -> HandleRef<'_> {
+        handle::borrow(&self.fd)
     }
 }
 
 pub(crate) struct Table<S> {
     slots: Vec<Option<Entry<S>>>,
-    fds: HashSet<RawFd>,
+    fds: HashSet<RawHandle>,
 }
 
 impl<S> Table<S> {
@@ -39,8 +39,8 @@ impl<S> Table<S> {
     }
 
     /// Checks that `source` can become the tenant of `token`'s slot, and gives its descriptor.
-    pub(crate) fn vacancy(&self, source: Source, token: Token) -> io::Result<Arc<OwnedFd>> {
-        let Source::Fd(fd) = source else {
+    pub(crate) fn vacancy(&self, source: Source, token: Token) -> io::Result<Arc<Handle>> {
+        let Some(fd) = handle::of(source) else {
             let text = "a kernel driver watches descriptors only";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         };
@@ -53,7 +53,7 @@ impl<S> Table<S> {
         if matches!(self.slots.get(token.slot as usize), Some(Some(_))) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "slot in use"));
         }
-        if self.fds.contains(&fd.as_raw_fd()) {
+        if self.fds.contains(&handle::raw(&fd)) {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 "descriptor registered",
@@ -63,13 +63,13 @@ impl<S> Table<S> {
     }
 
     /// Fills the slot that [`vacancy`](Self::vacancy) found to be free.
-    pub(crate) fn insert(&mut self, token: Token, fd: Arc<OwnedFd>, state: S) {
+    pub(crate) fn insert(&mut self, token: Token, fd: Arc<Handle>, state: S) {
         let slot = token.slot as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
         }
         debug_assert!(self.slots[slot].is_none());
-        self.fds.insert(fd.as_raw_fd());
+        self.fds.insert(handle::raw(&fd));
         self.slots[slot] = Some(Entry {
             fd,
             generation: token.generation,
@@ -97,12 +97,22 @@ impl<S> Table<S> {
         ))
     }
 
+    /// All tenants.
+    pub(crate) fn tenants(&mut self) -> impl Iterator<Item = (Token, &mut Entry<S>)> {
+        let slots = (0..).zip(&mut self.slots);
+        slots.filter_map(|(slot, entry)| {
+            let entry = entry.as_mut()?;
+            let generation = entry.generation;
+            Some((Token { slot, generation }, entry))
+        })
+    }
+
     pub(crate) fn remove(&mut self, token: Token) -> io::Result<Entry<S>> {
         self.get_mut(token)?;
         let entry = self.slots[token.slot as usize]
             .take()
             .ok_or_else(not_found)?;
-        self.fds.remove(&entry.fd.as_raw_fd());
+        self.fds.remove(&handle::raw(&entry.fd));
         Ok(entry)
     }
 }

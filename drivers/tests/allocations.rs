@@ -4,7 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -43,7 +43,14 @@ fn none_in_steady_state() {
         if *kind == DriverKind::Kqueue && cfg!(feature = "kqueue-shim") {
             continue;
         }
-        let mut driver = kind.open().unwrap();
+        let mut driver = match kind.open() {
+            // Not every kernel has it, and not every sandbox allows it.
+            Err(e) if *kind == DriverKind::IoUring && e.kind() == ErrorKind::Unsupported => {
+                println!("skipped: {kind}: {e}");
+                continue;
+            }
+            opened => opened.unwrap(),
+        };
         let waker = driver.waker();
         let pairs: Vec<_> = (0..64).map(|_| UnixStream::pair().unwrap()).collect();
         for (slot, (_, theirs)) in (0..).zip(&pairs) {

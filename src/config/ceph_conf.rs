@@ -14,8 +14,38 @@ pub const CEPH_CONF_MAX: usize = 1 << 20;
 /// Values by normalized keys, with the lines where the keys are. The last one of a key counts.
 pub(super) type Section = BTreeMap<String, (usize, String)>;
 
+/// What some sections of a `ceph.conf` say, by normalized keys such as `mon_host`; a section that is
+/// named later wins. For options that are not a messenger's: see
+/// [`Config::apply_ceph_conf`](crate::Config::apply_ceph_conf) for those.
+///
+/// ```
+/// let text = "[global]\nmon host = 10.0.0.1\n[client.admin]\nkeyring = admin.keyring";
+/// let values = async_messenger::ceph_conf_values(text, &["global", "client", "client.admin"])?;
+/// assert_eq!(values["mon_host"], "10.0.0.1");
+/// assert_eq!(values["keyring"], "admin.keyring");
+/// # Ok::<(), async_messenger::ConfigError>(())
+/// ```
+///
+/// # Errors
+/// If the text is longer than [`CEPH_CONF_MAX`], or a line makes no sense.
+pub fn ceph_conf_values(
+    text: &str,
+    sections: &[&str],
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut values = BTreeMap::new();
+    for name in sections {
+        let section = section(text, name)?;
+        values.extend(section.into_iter().map(|(key, (_, value))| (key, value)));
+    }
+    Ok(values)
+}
+
 /// Reads what the section `[global]` says.
 pub(super) fn global(text: &str) -> Result<Section, ConfigError> {
+    section(text, "global")
+}
+
+fn section(text: &str, wanted: &str) -> Result<Section, ConfigError> {
     if text.len() > CEPH_CONF_MAX {
         let problem = format!(
             "a text of {} bytes, not {CEPH_CONF_MAX} at most",
@@ -28,14 +58,14 @@ pub(super) fn global(text: &str) -> Result<Section, ConfigError> {
         line: 1,
     };
     let mut section = Section::new();
-    let mut is_global = true;
+    let mut is_wanted = wanted == "global";
     while let Some(first) = reader.begin_line() {
         let line = reader.line;
         if first == '[' {
-            is_global = reader.heading().map_err(|error| error.at(line))? == "global";
+            is_wanted = reader.heading().map_err(|error| error.at(line))? == wanted;
         } else {
             let (key, value) = reader.pair().map_err(|error| error.at(line))?;
-            if is_global {
+            if is_wanted {
                 section.insert(key, (line, value));
             }
         }

@@ -63,6 +63,7 @@ options! {
     "ms_blackhole_mgr" Flag inject.blackhole_mgr Any;
     "ms_blackhole_client" Flag inject.blackhole_client Any;
     "driver" Word driver Any;
+    "driver_strict" Flag driver_strict Any;
     "receive_buffer" Size receive_buffer Within(64 << 10, 16 << 20);
     "limits.front_max" Size limits.front_max Any;
     "limits.middle_max" Size limits.middle_max Any;

@@ -48,6 +48,7 @@
 //! | option | default | change it when |
 //! |---|---|---|
 //! | `driver` | best that was compiled in | you compare backends, or a sandbox refuses one. What a wait on `poll` costs grows with the number of connections |
+//! | `driver_strict` | false | no other backend than `driver` shall run where the system refuses it, io_uring for example: it is an error then, and not a line in the log |
 //! | `workers` | cores, at least 2, at most 3 | there are many busy connections and cores to spare. One connection never uses more than one worker. 1 is enough for a client of a few peers |
 //! | `inline_send` | on | a socket write must never happen on your own threads; each send to an idle connection then wakes a worker instead |
 //!

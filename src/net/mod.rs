@@ -5,6 +5,8 @@
 //! All calls are non-blocking.
 
 mod tcp;
+#[cfg(unix)]
+mod unix;
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +15,8 @@ use event_driver::{EventDriver, Source};
 
 pub use event_driver::sock::{SocketOptions, Space};
 pub use tcp::TcpStack;
+#[cfg(unix)]
+pub use unix::UnixStack;
 
 /// A transport.
 pub trait Stack: Send + Sync {

@@ -2,31 +2,43 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use event_driver::sock::{self, SocketOptions, Space, SpareFd};
+use event_driver::sock::{self, Socket, SocketOptions, Space, SpareFd, borrow};
 use event_driver::{DriverKind, EventDriver, Source};
 
 use super::{Listener, ReadHalf, Stack, Stream, WriteHalf};
 
-/// TCP, with any of the drivers that watch file descriptors.
+/// TCP, with any of the drivers that watch sockets.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpStack {
     driver: DriverKind,
+    strict: bool,
 }
 
 impl TcpStack {
-    /// TCP on one kind of driver.
+    /// TCP on one kind of driver; where the system refuses it, on another one, and the log says so
+    /// ([`DriverKind::open_or_fallback`]).
     #[must_use]
     pub fn new(driver: DriverKind) -> Self {
-        Self { driver }
+        let strict = false;
+        Self { driver, strict }
+    }
+
+    /// Whether it is this kind of driver or none: what the system refuses is an error then.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 }
 
 impl Stack for TcpStack {
     fn driver(&self) -> io::Result<Box<dyn EventDriver>> {
-        self.driver.open()
+        if self.strict {
+            self.driver.open()
+        } else {
+            self.driver.open_or_fallback()
+        }
     }
 
     fn listen(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Box<dyn Listener>> {
@@ -49,63 +61,63 @@ impl Stack for TcpStack {
     }
 }
 
-fn stream(fd: OwnedFd) -> Stream {
+fn stream(fd: Socket) -> Stream {
     let fd = Arc::new(fd);
     Stream {
-        source: Source::Fd(Arc::clone(&fd)),
+        source: sock::source(&fd),
         reader: Box::new(TcpHalf(Arc::clone(&fd))),
         writer: Box::new(TcpHalf(fd)),
     }
 }
 
 struct TcpListener {
-    fd: Arc<OwnedFd>,
+    fd: Arc<Socket>,
     options: SocketOptions,
     spare: SpareFd,
 }
 
 impl Listener for TcpListener {
     fn source(&self) -> Source {
-        Source::Fd(Arc::clone(&self.fd))
+        sock::source(&self.fd)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        sock::local_addr(self.fd.as_fd())
+        sock::local_addr(borrow(&self.fd))
     }
 
     fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
-        let (fd, peer) = sock::accept(self.fd.as_fd(), &self.options)?;
+        let (fd, peer) = sock::accept(borrow(&self.fd), &self.options)?;
         Ok((stream(fd), peer))
     }
 
     fn refuse_one(&mut self, error: &io::Error) -> io::Result<bool> {
-        Ok(sock::is_out_of_descriptors(error) && self.spare.refuse_one(self.fd.as_fd())?)
+        Ok(sock::is_out_of_descriptors(error) && self.spare.refuse_one(borrow(&self.fd))?)
     }
 }
 
-struct TcpHalf(Arc<OwnedFd>);
+struct TcpHalf(Arc<Socket>);
 
 impl ReadHalf for TcpHalf {
     fn read(&mut self, spaces: &mut [Space<'_>]) -> io::Result<usize> {
-        sock::read_vectored(self.0.as_fd(), spaces)
+        sock::read_vectored(borrow(&self.0), spaces)
     }
 }
 
 impl WriteHalf for TcpHalf {
     fn finish_connect(&mut self) -> io::Result<bool> {
-        sock::connect_finished(self.0.as_fd())
+        sock::connect_finished(borrow(&self.0))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        sock::local_addr(self.0.as_fd())
+        sock::local_addr(borrow(&self.0))
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        sock::write_vectored(self.0.as_fd(), slices)
+        sock::write_vectored(borrow(&self.0), slices)
     }
 
     fn shutdown(&mut self) {
         // It fails only if the connection is gone already.
-        let _ = sock::shutdown(self.0.as_fd());
+        let _ = sock::shutdown(borrow(&self.0));
     }
 }

@@ -2,61 +2,16 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use event_driver::{DriverKind, Interest, Token};
+use event_driver::{DriverKind, Interest};
 
 use crate::support::{
-    MOMENT, READ, Rig, SOON, duplicate_at, lift_descriptor_limit, pair, pipe, token,
+    MOMENT, READ, Rig, SOON, duplicate, lift_descriptor_limit, pair, pipe, token,
 };
-
-/// A descriptor's number is used again at once: what was pending is not the new tenant's.
-pub fn stale_tokens(kind: DriverKind) {
-    // A range of numbers that no other test uses.
-    let number = 700
-        + 50 * DriverKind::compiled()
-            .iter()
-            .position(|k| *k == kind)
-            .unwrap();
-    let number = i32::try_from(number).unwrap();
-    let mut rig = Rig::new(kind);
-    let (mut old, old_end, _) = pair();
-    let (mut new, new_end, _) = pair();
-    for generation in [1, 3, 5] {
-        let tenant = Token {
-            slot: 0,
-            generation,
-        };
-        let watched = duplicate_at(&old_end, number);
-        assert_eq!(watched.as_raw_fd(), number);
-        rig.try_add(&watched, tenant, Interest::READ).unwrap();
-        drop(watched);
-        old.write_all(b"x").unwrap();
-        rig.driver.delete(tenant).unwrap();
-
-        let successor = Token {
-            slot: 0,
-            generation: generation + 1,
-        };
-        let watched = duplicate_at(&new_end, number);
-        assert_eq!(watched.as_raw_fd(), number);
-        rig.try_add(&watched, successor, Interest::READ).unwrap();
-        if generation == 1 {
-            rig.quiet();
-        }
-        new.write_all(b"x").unwrap();
-        let events = rig.wait(SOON);
-        assert_eq!(
-            (events.len(), events[0].token, events[0].ready),
-            (1, successor, READ)
-        );
-        rig.driver.delete(successor).unwrap();
-    }
-}
 
 /// Sources by the thousand: those that are ready are found, and only those.
 pub fn ten_thousand_sources(kind: DriverKind) {
@@ -75,7 +30,7 @@ pub fn ten_thousand_sources(kind: DriverKind) {
     for slot in 0..total {
         let (reader, _) = &pipes[slot % PIPES];
         rig.add(
-            &duplicate_at(&**reader, 0),
+            &duplicate(reader),
             u32::try_from(slot).unwrap(),
             Interest::READ,
         );

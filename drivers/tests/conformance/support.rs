@@ -1,18 +1,26 @@
 //! What the tests share: a driver with its events, and sources that are ready at once.
 
 use std::collections::HashSet;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::ops::{Deref, DerefMut};
+#[cfg(unix)]
+use std::sync::RwLockWriteGuard;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use event_driver::{
-    DriverKind, EVENTS_PER_WAIT, Event, EventDriver, Interest, Readiness, Source, Token,
-};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use event_driver::sock::{self, Socket};
+use event_driver::{DriverKind, EVENTS_PER_WAIT, Event, EventDriver, Interest, Readiness, Token};
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub use unix::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::*;
 
 pub const READ: Readiness = Readiness::READ;
 pub const WRITE: Readiness = Readiness::WRITE;
@@ -31,13 +39,6 @@ pub fn token(slot: u32) -> Token {
     }
 }
 
-/// A descriptor of the kind that drivers take.
-pub fn shared(fd: impl Into<OwnedFd>) -> Arc<OwnedFd> {
-    let fd = fd.into();
-    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-    Arc::new(fd)
-}
-
 /// While a test forks, no other one runs: the child holds copies of all descriptors, so that
 /// those which others close stay open for a while.
 static FORKING: RwLock<()> = RwLock::new(());
@@ -46,14 +47,45 @@ static FORKING: RwLock<()> = RwLock::new(());
 #[expect(dead_code, reason = "held, not looked at")]
 enum Hold {
     Shared(RwLockReadGuard<'static, ()>),
+    #[cfg(unix)]
     Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// Whether this system has the facility; all that are compiled in, but for io_uring.
+pub fn is_there(kind: DriverKind) -> bool {
+    match kind.open() {
+        Err(e) if kind == DriverKind::IoUring && e.kind() == io::ErrorKind::Unsupported => {
+            println!("skipped: {kind}: {e}");
+            false
+        }
+        _ => true,
+    }
 }
 
 /// A driver under test. A test has one at a time.
 pub struct Rig {
+    probe: Probe,
+    _hold: Hold,
+}
+
+/// The part of it that can go to another thread.
+pub struct Probe {
     pub driver: Box<dyn EventDriver>,
     events: Vec<Event>,
-    _hold: Hold,
+}
+
+impl Deref for Rig {
+    type Target = Probe;
+
+    fn deref(&self) -> &Probe {
+        &self.probe
+    }
+}
+
+impl DerefMut for Rig {
+    fn deref_mut(&mut self) -> &mut Probe {
+        &mut self.probe
+    }
 }
 
 impl Rig {
@@ -63,6 +95,7 @@ impl Rig {
     }
 
     /// For a test that forks.
+    #[cfg(unix)]
     pub fn alone(kind: DriverKind) -> Self {
         let hold = FORKING.write().unwrap_or_else(PoisonError::into_inner);
         Self::holding(kind, Hold::Alone(hold))
@@ -70,18 +103,20 @@ impl Rig {
 
     fn holding(kind: DriverKind, hold: Hold) -> Self {
         let driver = kind.open().unwrap();
+        let events = Vec::new();
         Self {
-            driver,
-            events: Vec::new(),
+            probe: Probe { driver, events },
             _hold: hold,
         }
     }
+}
 
-    pub fn try_add(&mut self, fd: &Arc<OwnedFd>, token: Token, i: Interest) -> io::Result<()> {
-        self.driver.add(Source::Fd(Arc::clone(fd)), token, i)
+impl Probe {
+    pub fn try_add(&mut self, fd: &Arc<Socket>, token: Token, i: Interest) -> io::Result<()> {
+        self.driver.add(sock::source(fd), token, i)
     }
 
-    pub fn add(&mut self, fd: &Arc<OwnedFd>, slot: u32, interest: Interest) {
+    pub fn add(&mut self, fd: &Arc<Socket>, slot: u32, interest: Interest) {
         self.try_add(fd, token(slot), interest).unwrap();
     }
 
@@ -148,25 +183,11 @@ impl Rig {
     }
 }
 
-/// Two ends of a stream whose bytes arrive at once: ours to use, and the driver's to watch.
-pub fn pair() -> (UnixStream, UnixStream, Arc<OwnedFd>) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    let watched = shared(theirs.try_clone().unwrap());
-    (ours, theirs, watched)
-}
-
 pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
     (client, server)
-}
-
-pub fn pipe() -> (Arc<OwnedFd>, PipeWriter) {
-    let (reader, writer): (PipeReader, PipeWriter) = io::pipe().unwrap();
-    (shared(reader), writer)
 }
 
 /// Reads until the call would block; how many bytes.
@@ -185,20 +206,4 @@ pub fn drain(mut from: impl Read) -> usize {
 /// Writes until the call would block.
 pub fn fill(mut to: impl Write) {
     while to.write(&[0; 4096]).is_ok() {}
-}
-
-/// Another descriptor for the same file, its number at least `number`.
-pub fn duplicate_at(fd: impl AsFd, number: i32) -> Arc<OwnedFd> {
-    let fd = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(number)).unwrap();
-    // SAFETY: the descriptor is new and nobody else's.
-    Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Lifts the limit of open descriptors as far as it goes; how many may be opened.
-pub fn lift_descriptor_limit() -> usize {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    // Systems with an unlimited hard limit have a lower true one.
-    let limit = hard.min(100_000);
-    setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
-    usize::try_from(limit).unwrap()
 }

@@ -1,14 +1,12 @@
 //! The lines of the contract that are about time and wake-ups.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use event_driver::DriverKind;
-use nix::sys::pthread::{pthread_kill, pthread_self};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use event_driver::{DriverKind, Interest};
 
-use crate::support::{MOMENT, Rig, SOON};
+use crate::support::{MOMENT, Probe, READ, Rig, SOON, WRITE, drain, pair, token};
 
 pub fn round_up(kind: DriverKind) {
     let mut rig = Rig::new(kind);
@@ -45,42 +43,44 @@ pub fn saturate(kind: DriverKind) {
     }
 }
 
-pub fn eintr(kind: DriverKind) {
-    extern "C" fn nothing(_: i32) {}
-    let action = SigAction::new(
-        SigHandler::Handler(nothing),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing, and no other one is installed for the signal.
-    unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+/// Opened by one thread, used by another, and by a third when the second is gone.
+pub fn moved(kind: DriverKind) {
     let mut rig = Rig::new(kind);
-    let target = pthread_self();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            // Over and over, as one that comes before the wait interrupts nothing.
-            while !done.load(Ordering::Relaxed) {
-                pthread_kill(target, Signal::SIGUSR1).unwrap();
-                thread::yield_now();
-            }
+    let (ours, theirs, watched) = pair();
+    let (mut other, _other_end, idle) = pair();
+    let waker = rig.driver.waker();
+    rig.add(&watched, 0, Interest::READ);
+    rig.add(&idle, 1, Interest::WRITE);
+    rig.until(1, WRITE);
+    rig.driver.disarm(token(1), Interest::BOTH).unwrap();
+    other.write_all(b"not to be told").unwrap();
+    for _ in 0..3 {
+        let probe = &mut *rig;
+        let (mut ours, theirs, waker) = (&ours, &theirs, &waker);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // What the thread before has left.
+                probe.settle();
+                drain(theirs);
+                probe.rearm(0, Interest::READ);
+                ours.write_all(b"x").unwrap();
+                assert_eq!(probe.one(0), READ);
+                assert_eq!(drain(theirs), 1);
+                probe.rearm(0, Interest::READ);
+                probe.quiet();
+                waker.wake();
+                ended_early(probe);
+                // For the next thread to find.
+                waker.wake();
+            });
         });
-        let mut events = Vec::new();
-        let waits: Vec<_> = (0..20)
-            .map(|_| {
-                let start = Instant::now();
-                let result = rig.driver.wait(&mut events, Some(SOON));
-                (result, events.len(), start.elapsed())
-            })
-            .collect();
-        // First, as a panic would wait for the other thread.
-        done.store(true, Ordering::Relaxed);
-        for (result, events, waited) in waits {
-            result.unwrap();
-            assert_eq!(events, 0);
-            assert!(waited < SOON, "not interrupted");
-        }
-    });
+        ended_early(&mut rig);
+        ours.write_all(b"y").unwrap();
+    }
+    assert_eq!(rig.until(0, READ), READ);
+    rig.driver.delete(token(0)).unwrap();
+    rig.driver.delete(token(1)).unwrap();
+    rig.settle();
 }
 
 pub fn wake(kind: DriverKind) {
@@ -99,10 +99,10 @@ pub fn wake(kind: DriverKind) {
         });
     }
     // Among events it is no event, and is not lost by them.
-    let (_ours, _theirs, watched) = crate::support::pair();
-    rig.add(&watched, 0, event_driver::Interest::WRITE);
+    let (_ours, _theirs, watched) = pair();
+    rig.add(&watched, 0, Interest::WRITE);
     waker.wake();
-    assert_eq!(rig.one(0), crate::support::WRITE);
+    assert_eq!(rig.one(0), WRITE);
     // It outlives its driver.
     drop(rig);
     waker.wake();
@@ -122,7 +122,7 @@ pub fn coalesce(kind: DriverKind) {
     }
 }
 
-fn ended_early(rig: &mut Rig) {
+fn ended_early(rig: &mut Probe) {
     let start = Instant::now();
     assert!(rig.wait(SOON).is_empty(), "a wake is no event");
     assert!(start.elapsed() < SOON, "the wake was lost");

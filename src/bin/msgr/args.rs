@@ -5,13 +5,15 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_messenger::wire::{AddrType, EntityAddr};
+use async_messenger::auth::Mode;
+use async_messenger::mon;
+use async_messenger::wire::{AddrType, AddrVec, AuthName, EntityAddr, ParseError};
 use async_messenger::{CEPH_CONF_MAX, Config, DriverKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::{Exit, Failure};
 
-/// Speaks msgr v1, the protocol of Ceph's messenger.
+/// Speaks msgr, the protocol of Ceph's messenger.
 ///
 /// Exit codes: 0 ok, 1 refused or unhealthy, 2 usage, 3 unreachable, 4 authentication.
 #[derive(Debug, Parser)]
@@ -35,9 +37,22 @@ pub(crate) struct Global {
           value_parser = seconds)]
     pub(crate) timeout: Duration,
 
-    /// Take messenger options from the global section of this ceph.conf
+    /// Take messenger options, monitors, keyring and methods from this ceph.conf
     #[arg(long, global = true, value_name = "FILE")]
     conf: Option<PathBuf>,
+
+    /// Take the key from this keyring
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) keyring: Option<PathBuf>,
+
+    /// Who to be
+    #[arg(long, global = true, value_name = "TYPE.ID", default_value = "client.admin",
+          value_parser = name)]
+    pub(crate) name: AuthName,
+
+    /// Accept this mode of msgr v2 only, crc or secure
+    #[arg(long, global = true, value_name = "MODE", value_parser = mode)]
+    pub(crate) mode: Option<Mode>,
 
     /// Set a messenger option, such as ms_initial_backoff=0.5; more than one may be given
     #[arg(long, global = true, value_name = "KEY=VALUE")]
@@ -63,11 +78,16 @@ pub(crate) enum Task {
     Serve(ServeArgs),
 }
 
+/// Where monitors are.
+#[derive(Clone, Debug)]
+pub(crate) struct Monitors(pub(crate) Vec<AddrVec>);
+
 #[derive(Debug, Args)]
 pub(crate) struct PeerArgs {
-    /// The monitor, as v1:IP:PORT
-    #[arg(value_name = "ADDR", value_parser = peer)]
-    pub(crate) addr: EntityAddr,
+    /// The monitor, as v1:IP:PORT or v2:IP:PORT, or several with commas between
+    /// [default: `mon host` of --conf]
+    #[arg(value_name = "ADDR", value_parser = monitors)]
+    pub(crate) addr: Option<Monitors>,
 }
 
 #[derive(Debug, Args)]
@@ -80,11 +100,12 @@ pub(crate) struct MonMapArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct MonCommandArgs {
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
     /// The command, such as '{"prefix":"status","format":"json"}'
-    #[arg(value_name = "JSON")]
+    #[arg(value_name = "JSON", required = true)]
     pub(crate) command: String,
 }
 
@@ -143,6 +164,14 @@ impl Global {
         })
     }
 
+    /// The text of the ceph.conf, if one was named.
+    pub(crate) fn read_conf(&self) -> Result<Option<String>, Failure> {
+        let read = |path: &PathBuf| {
+            read_bounded(path).map_err(|error| unusable(path, &error.to_string()))
+        };
+        self.conf.as_ref().map(read).transpose()
+    }
+
     /// Options for a messenger of this program: its own defaults, what the file says, what was
     /// set one by one, and the driver.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
@@ -153,8 +182,8 @@ impl Global {
             bind_retry_count: 1,
             ..Config::default()
         };
-        if let Some(path) = &self.conf {
-            read_conf(&mut config, path)?;
+        if let (Some(path), Some(text)) = (&self.conf, self.read_conf()?) {
+            apply_conf(&mut config, path, &text)?;
         }
         config.apply(&self.set).map_err(|error| {
             let what = format!("--set: {error}");
@@ -166,18 +195,20 @@ impl Global {
 }
 
 /// Applies a ceph.conf, and tells which of its messenger options have no effect.
-fn read_conf(config: &mut Config, path: &Path) -> Result<(), Failure> {
+fn apply_conf(config: &mut Config, path: &Path, text: &str) -> Result<(), Failure> {
     let place = path.display();
-    let unusable = |what: String| {
-        let cure = "give a readable ceph.conf, or none";
-        Failure::new(Exit::Usage, format!("{place}: {what}"), cure)
-    };
-    let text = read_bounded(path).map_err(|error| unusable(error.to_string()))?;
-    let passed_over = config.apply_ceph_conf(&text);
-    for told in passed_over.map_err(|error| unusable(error.to_string()))? {
+    let passed_over = config
+        .apply_ceph_conf(text)
+        .map_err(|error| unusable(path, &error.to_string()))?;
+    for told in passed_over {
         eprintln!("msgr: {place}: {told}");
     }
     Ok(())
+}
+
+fn unusable(path: &Path, what: &str) -> Failure {
+    let what = format!("{}: {what}", path.display());
+    Failure::new(Exit::Usage, what, "give a readable ceph.conf, or none")
 }
 
 /// Reads no more than what makes a file too long.
@@ -233,15 +264,27 @@ fn v1(text: &str) -> Result<EntityAddr, String> {
     }
 }
 
-fn peer(text: &str) -> Result<EntityAddr, String> {
-    let addr = v1(text)?;
-    if addr.port() == 0 {
-        return Err("there is no port; monitors have 6789 for msgr v1".into());
+fn monitors(text: &str) -> Result<Monitors, String> {
+    if let Ok(addr) = text.parse::<EntityAddr>()
+        && let (Some(sock), false) = (addr.sock, text.starts_with('v'))
+        && sock.port() != 0
+    {
+        return Err(format!("say which version of msgr it is: v1:{sock} or v2:{sock}"));
     }
-    if addr.is_blank_ip() {
-        return Err("that ip is no place to connect to".into());
+    let monitors = mon::parse_hosts(text).map_err(|error| error.to_string())?;
+    Ok(Monitors(monitors))
+}
+
+fn name(text: &str) -> Result<AuthName, String> {
+    text.parse().map_err(|error: ParseError| error.to_string())
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "crc" => Ok(Mode::CRC),
+        "secure" => Ok(Mode::SECURE),
+        _ => Err("the modes are crc and secure".into()),
     }
-    Ok(addr)
 }
 
 #[cfg(test)]
@@ -271,10 +314,10 @@ mod tests {
         assert!(failure.to_string().contains("/dev/null/x: "), "{failure}");
         for (wrong, cure) in [
             ("msgr ping 127.0.0.1:6789", "v1:127.0.0.1:6789"),
-            ("msgr ping v2:127.0.0.1:3300", "msgr v2 is not spoken yet"),
-            ("msgr ping v1:127.0.0.1", "no port"),
-            ("msgr ping v1:0.0.0.0:1", "no place to connect to"),
+            ("msgr ping v1:0.0.0.0:1", "write v1:IP:PORT"),
             ("msgr ping v1:localhost:6789", "write v1:IP:PORT"),
+            ("msgr ping v1:127.0.0.1 --mode x", "crc and secure"),
+            ("msgr ping v1:127.0.0.1 --name admin", "client.admin"),
             ("msgr serve v1:127.0.0.1:0", "--mon"),
             ("msgr --timeout 0 ping v1:127.0.0.1:1", "more than 0"),
             ("msgr --timeout inf ping v1:127.0.0.1:1", "more than 0"),

@@ -1,135 +1,88 @@
-//! A client that asks one thing after the other: a channel between the messenger, which calls
-//! back, and a main thread that waits.
+//! The way to ask monitors something: a messenger, and a monitor client on it, with who we are and
+//! where they are taken from the command line and a `ceph.conf`.
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_messenger::message::{Message, Payload};
-use async_messenger::wire::{EntityAddr, EntityName, EntityType};
-use async_messenger::{Connection, ConnectionEvent, Dispatcher, Error, Handled, Messenger};
+use async_messenger::mon::{Client, Settings};
+use async_messenger::wire::EntityAddr;
+use async_messenger::{Error, Messenger};
 
-use crate::args::Global;
+use crate::args::{Global, PeerArgs};
 use crate::failure::{Exit, Failure};
+use crate::who;
 
 /// How much longer than the time-out to wait for the messenger itself to say in which phase of
 /// the handshake the time was up.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long one of several monitors may take, so that the others have their turn.
+const ONE_OF_MANY: Duration = Duration::from_secs(3);
 
-/// A connection to a monitor.
-pub(crate) struct Client {
-    connection: Connection,
-    heard: Receiver<Heard>,
-    deadline: Instant,
-    peer: EntityAddr,
-    tid: Cell<u64>,
-    /// Dropping it ends the connection.
-    _messenger: Messenger,
+/// A client of some monitors.
+pub(crate) struct Asker {
+    pub(crate) client: Client,
+    /// How long a question may take.
+    pub(crate) within: Duration,
+    settings: Settings,
 }
 
-/// What the messenger calls back about.
-enum Heard {
-    Message(Box<Message>),
-    Ready,
-    Lost(Error),
-}
-
-/// Hands everything over to the main thread.
-struct Forward(Sender<Heard>);
-
-impl Forward {
-    fn tell(&self, heard: Heard) {
-        // An error means that the main thread has heard enough.
-        let _ = self.0.send(heard);
-    }
-}
-
-impl Dispatcher for Forward {
-    fn dispatch(&self, _connection: &Connection, message: Message) -> Handled {
-        self.tell(Heard::Message(Box::new(message)));
-        Handled::Yes
-    }
-
-    fn event(&self, _connection: &Connection, event: &ConnectionEvent) {
-        match event {
-            ConnectionEvent::Ready(_) => self.tell(Heard::Ready),
-            ConnectionEvent::Reset { error, .. } | ConnectionEvent::Refused(error) => {
-                self.tell(Heard::Lost(error.clone()));
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Client {
-    /// Connects, and waits for the end of the handshake.
-    pub(crate) fn connect(global: &Global, peer: EntityAddr) -> Result<Self, Failure> {
+impl Asker {
+    /// Makes ready to ask; nothing is sent yet.
+    pub(crate) fn new(global: &Global, args: &PeerArgs) -> Result<Self, Failure> {
+        let conf = global.read_conf()?;
+        let who = who::Who::new(global, conf.as_deref())?;
+        let monitors = match &args.addr {
+            Some(given) => given.0.clone(),
+            None => who.monitors()?,
+        };
+        let patience = match monitors.len() {
+            1 => global.timeout,
+            _ => global.timeout.min(ONE_OF_MANY),
+        };
         let mut config = global.config()?;
         config.workers = 1;
-        config.ready_timeout = global.timeout;
-        let messenger = Messenger::builder(EntityName::client(-1))
+        config.ready_timeout = patience;
+        let settings = Settings {
+            fsid: who.fsid()?,
+            attempt_timeout: patience + GRACE,
+            // Whoever is at the command line decides whether to try again.
+            rounds: Some(1),
+            ..Settings::new(monitors)
+        };
+        let messenger = Messenger::builder(who.entity())
+            .auth_name(who.name.clone())
             .config(config)
             .build()?;
-        let (tell, heard) = mpsc::channel();
-        messenger.add_dispatcher_tail(Arc::new(Forward(tell)))?;
+        let messenger = Arc::new(messenger);
+        let client = Client::new(&messenger, who.credentials()?, settings.clone())?;
         messenger.start()?;
-        let deadline = Instant::now() + global.timeout;
-        let client = Self {
-            connection: messenger.connect(EntityType::MON, &peer.into())?,
-            heard,
-            deadline,
-            peer,
-            tid: Cell::new(0),
-            _messenger: messenger,
-        };
-        loop {
-            if let Heard::Ready = client.wait("the handshake", deadline + GRACE)? {
-                return Ok(client);
-            }
-        }
+        Ok(Self {
+            client,
+            within: global.timeout + GRACE,
+            settings,
+        })
     }
 
-    /// Asks for something and waits for a message of the type that answers it. Others that come
-    /// in between are news that nobody asked for.
-    pub(crate) fn ask<A: Payload>(&self, question: &impl Payload) -> Result<A, Failure> {
-        let tid = self.tid.replace(self.tid.get() + 1);
-        let question = Message::from_payload(question, self.connection.features()).with_tid(tid);
-        self.connection.send(question).map_err(|error| {
-            let what = format!("{}: asking for {}: {error}", self.peer, A::NAME);
-            Failure::new(Exit::Refused, what, "ask for less")
-        })?;
-        loop {
-            if let Heard::Message(message) = self.wait(A::NAME, self.deadline)?
-                && message.kind() == A::KIND
-            {
-                return message.decode().map_err(|error| {
-                    let what = format!("{}: its answer makes no sense: {error}", self.peer);
-                    Failure::new(Exit::Refused, what, "check which release it is of")
-                });
-            }
-        }
+    /// Logs in, and tells at which monitor.
+    pub(crate) fn log_in(&self) -> Result<EntityAddr, Failure> {
+        Ok(self.client.session(self.within).wait()?)
     }
 
-    /// The peer, for texts.
-    pub(crate) fn peer(&self) -> EntityAddr {
-        self.peer
-    }
-
-    fn wait(&self, what: &str, deadline: Instant) -> Result<Heard, Failure> {
-        match self
-            .heard
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            Ok(Heard::Lost(error)) => Err(error.into()),
-            Ok(heard) => Ok(heard),
-            // The messenger lives as long as this client, so the channel is open.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let what = format!("{}: waiting for {what}: the time is up", self.peer);
-                let cure = "a monitor without quorum does not answer: see its log, or wait \
-                            longer by --timeout";
-                Err(Failure::new(Exit::Unreachable, what, cure))
+    /// The first answer to a ping, of whichever monitor.
+    pub(crate) fn ping(&self) -> Result<String, Failure> {
+        let mut last = None;
+        for monitor in &self.settings.monitors {
+            match self.client.ping(monitor, self.within).wait() {
+                Ok(text) => return Ok(text),
+                Err(error) => last = Some(error),
             }
         }
+        Err(last.map_or_else(no_monitor, |error: Error| error.into()))
     }
+}
+
+/// Nobody has said where a monitor is.
+pub(crate) fn no_monitor() -> Failure {
+    let cure = "give an address such as v1:127.0.0.1:6789, or a ceph.conf with `mon host` by --conf";
+    Failure::new(Exit::Usage, "no monitor is named", cure)
 }

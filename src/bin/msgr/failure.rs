@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use async_messenger::proto::v1::State;
+use async_messenger::proto::Phase;
 use async_messenger::{Error, ErrorKind};
 
 /// The exit codes of failures.
@@ -60,9 +60,7 @@ impl From<Error> for Failure {
 
 /// A server that has not said anything sensible yet may be anything.
 fn is_stranger(error: &Error) -> bool {
-    error
-        .phase()
-        .is_some_and(|phase| phase <= State::ConnectingWaitBannerAndIdentify)
+    error.phase().is_some_and(Phase::is_before_hello)
 }
 
 fn classify(error: &Error) -> (Exit, &'static str) {
@@ -75,25 +73,26 @@ fn classify(error: &Error) -> (Exit, &'static str) {
         ErrorKind::Unreachable => (
             Exit::Unreachable,
             "is the monitor running, and is this its address? `ceph mon dump` lists them; \
-             msgr v1 has port 6789",
+             msgr v1 has port 6789, v2 has 3300",
         ),
         ErrorKind::TimedOut => (
             Exit::Unreachable,
-            "check that a msgr v1 server listens there (port 6789, not 3300), or wait longer by \
-             --timeout",
+            "check that a server of this version of msgr listens there (v1 has port 6789, v2 has \
+             3300), or wait longer by --timeout",
         ),
         ErrorKind::Disconnected if is_stranger(error) => (
             Exit::Unreachable,
-            "check that a msgr v1 server listens there (port 6789, not 3300)",
+            "check that a server of this version of msgr listens there (v1 has port 6789, v2 has \
+             3300)",
         ),
         ErrorKind::Protocol if is_stranger(error) => (
             Exit::Refused,
-            "another protocol is spoken there: give a msgr v1 address (port 6789); \
-             msgr v2 (port 3300) is not spoken yet",
+            "another protocol is spoken there: msgr v1 has port 6789, v2 has 3300; say which by \
+             v1: or v2: before the address",
         ),
         ErrorKind::Denied => (
             Exit::Authentication,
-            "only the method none is spoken yet: the peer must not require cephx",
+            "say who you are by --name, and show it by --keyring or the keyring of --conf",
         ),
         _ => (Exit::Refused, "its log may say more; so does -v here"),
     }

@@ -14,6 +14,7 @@ mod log;
 mod mon;
 mod ping;
 mod serve;
+mod who;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -1,24 +1,10 @@
 //! `msgr ping`: is the monitor well?
 
-use async_messenger::messages::MPing;
-
 use crate::args::{Global, PeerArgs};
-use crate::client::Client;
-use crate::failure::{Exit, Failure};
+use crate::client::Asker;
+use crate::failure::Failure;
 
-/// Prints the monitor's own words. A monitor answers without authentication, and without quorum.
+/// Prints the monitor's own words. A monitor answers without quorum, and in v1 without a key.
 pub(crate) fn run(global: &Global, args: &PeerArgs) -> Result<(), Failure> {
-    let client = Client::connect(global, args.addr)?;
-    let answer: MPing = client.ask(&MPing::default())?;
-    match answer.text {
-        Some(text) => crate::print(text),
-        None => {
-            let what = format!("{}: answered the ping without a word", client.peer());
-            Err(Failure::new(
-                Exit::Refused,
-                what,
-                "that is no monitor: give a monitor's address",
-            ))
-        }
-    }
+    crate::print(Asker::new(global, args)?.ping()?)
 }

@@ -5,32 +5,11 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use bytes::BytesMut;
 use nix::errno::Errno;
 use nix::libc;
 
 use super::{creation, retry};
-
-/// The most spaces that one [`read_vectored`] fills.
-pub const SPACES_MAX: usize = 4;
-
-/// The most slices that one [`write_vectored`] takes (`IOV_MAX` of all the systems).
-pub const SLICES_MAX: usize = 1024;
-
-/// Room for a read: up to `limit` bytes go behind the content of `buf`, within its capacity.
-#[derive(Debug)]
-pub struct Space<'a> {
-    /// Grows by what is read.
-    pub buf: &'a mut BytesMut,
-    /// The most bytes to add.
-    pub limit: usize,
-}
-
-impl Space<'_> {
-    fn room(&self) -> usize {
-        (self.buf.capacity() - self.buf.len()).min(self.limit)
-    }
-}
+use crate::sock::{SLICES_MAX, SPACES_MAX, Space};
 
 /// Reads once, filling the spaces one after the other, at most [`SPACES_MAX`] of them.
 ///

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{SocketOptions, accept};
+use super::{accept, local};
+use crate::sock::SocketOptions;
 
 /// A descriptor kept in reserve.
 ///
@@ -33,9 +34,23 @@ impl SpareFd {
     /// # Errors
     /// As of [`accept`]: `EMFILE` again if another thread took the descriptor meanwhile.
     pub fn refuse_one(&mut self, listener: BorrowedFd<'_>) -> io::Result<bool> {
+        self.refuse(|options| accept(listener, options).map(|(socket, _)| socket))
+    }
+
+    /// The same for a unix-domain socket.
+    ///
+    /// # Errors
+    /// As of [`local::accept`].
+    pub fn refuse_local(&mut self, listener: BorrowedFd<'_>) -> io::Result<bool> {
+        self.refuse(|options| local::accept(listener, options))
+    }
+
+    fn refuse(
+        &mut self,
+        accept: impl FnOnce(&SocketOptions) -> io::Result<OwnedFd>,
+    ) -> io::Result<bool> {
         self.reserve = None;
-        let accepted = accept(listener, &SocketOptions::default());
-        let refused = match accepted {
+        let refused = match accept(&SocketOptions::default()) {
             Ok(_closed_here) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(e) => Err(e),

@@ -30,3 +30,19 @@ pub(super) fn accept(
     // SAFETY: the descriptor is new and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// [`accept`] without asking whose it is.
+pub(super) fn accept_unnamed(listener: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            FLAGS,
+        )
+    };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -26,6 +26,13 @@ pub(super) fn accept(
     adopt(fd)
 }
 
+/// [`accept`] without asking whose it is.
+pub(super) fn accept_unnamed(listener: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::accept(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut()) };
+    adopt(fd)
+}
+
 /// Owns what a call has returned, and sets its flags.
 fn adopt(fd: c_int) -> nix::Result<OwnedFd> {
     let fd = Errno::result(fd)?;
