@@ -13,6 +13,7 @@ pub(crate) struct Counters {
     pub(crate) throttled: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) unhandled: AtomicU64,
+    pub(crate) expired: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) slow_handlers: AtomicU64,
     pub(crate) received: AtomicU64,
@@ -40,6 +41,8 @@ pub struct Stats {
     pub duplicates: u64,
     /// Received messages that no dispatcher took.
     pub unhandled: u64,
+    /// Messages that were too old to be sent (`Policy::send_age_max`).
+    pub expired: u64,
     /// Panics of dispatchers.
     pub panics: u64,
     /// Calls on the dispatch thread, and passes of a worker over what it has received, in which
@@ -74,6 +77,7 @@ impl Counters {
             throttled: get(&self.throttled),
             duplicates: get(&self.duplicates),
             unhandled: get(&self.unhandled),
+            expired: get(&self.expired),
             panics: get(&self.panics),
             slow_handlers: get(&self.slow_handlers),
             received: get(&self.received),

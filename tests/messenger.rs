@@ -13,7 +13,10 @@ use async_messenger::{
     Connection, ConnectionEvent, Dispatcher, ErrorKind, Handled, Messenger, Policy, Ready,
     SendError, Workers,
 };
-use peers::{DEADLINE, Recorder, Seen, client, config, eventually, localhost, server};
+use peers::{
+    DEADLINE, Recorder, Seen, builder, client, config, eventually, localhost, plain_client,
+    plain_server, server,
+};
 
 fn check_echo(fast: bool) {
     let server = server(fast, |b| b);
@@ -304,12 +307,13 @@ fn a_port_that_is_taken_is_a_bind_error_and_a_range_finds_a_free_one() {
 
 #[test]
 fn ipv6_works_where_the_system_has_it() {
-    let server = Messenger::builder(EntityName::osd(0))
-        .config(config())
+    let server = builder(EntityName::osd(0))
         .default_policy(Policy::stateless_server(0))
         .build()
         .expect("made");
-    let addrs = match server.bind(&"v1:[::1]:0".parse().expect("an address")) {
+    let mut any = localhost();
+    any.0[0].sock = Some("[::1]:0".parse().expect("an address"));
+    let addrs = match server.bind(&any) {
         Ok(addrs) => addrs,
         Err(error) => {
             eprintln!("skipped: no IPv6 on this machine: {error}");
@@ -473,7 +477,7 @@ fn header(seq: u64, data_len: u32) -> Vec<u8> {
 #[test]
 fn a_peer_that_stalls_in_a_message_does_not_hold_the_others_up_for_long() {
     use std::io::Write;
-    let server = server(true, |b| {
+    let server = plain_server(true, |b| {
         b.config(async_messenger::Config {
             dispatch_throttle_bytes: 1024,
             message_timeout: std::time::Duration::from_millis(200),
@@ -485,7 +489,7 @@ fn a_peer_that_stalls_in_a_message_does_not_hold_the_others_up_for_long() {
     eventually("the staller has its share", || {
         server.messenger.stats().dispatch_bytes == 2048
     });
-    let client = client(true, |b| b);
+    let client = plain_client(true);
     let connection = client.connect(&server);
     connection
         .send(Message::new(42).with_data(vec![1; 1000]))

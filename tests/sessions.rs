@@ -13,9 +13,9 @@ use std::sync::{Mutex, PoisonError};
 use async_messenger::event::SystemEnv;
 use async_messenger::message::Message;
 use async_messenger::wire::{EntityName, EntityType, MsgHead, crc32c};
-use async_messenger::{Connection, ConnectionEvent, Dispatcher, Messenger, Policy, Workers};
+use async_messenger::{Connection, ConnectionEvent, Dispatcher, Policy, Workers};
 use faulty::{Faults, FaultyStack};
-use peers::{DEADLINE, config, driver, localhost};
+use peers::{DEADLINE, builder, config, driver, localhost};
 
 /// Checks that messages come once and in order, with the content that belongs to their number.
 struct Checker {
@@ -126,7 +126,7 @@ fn check_lossless(seed: u64, one_in: u32, messages: u64, [server, client]: [Poli
     let stack = FaultyStack::new(driver(), &faults);
     let workers = Workers::start_on(&config(), stack, Arc::new(SystemEnv)).expect("start");
     let build = |name: EntityName, policy: Policy| {
-        let builder = Messenger::builder(name).config(config()).workers(&workers);
+        let builder = builder(name).config(config()).workers(&workers);
         builder
             .default_policy(policy)
             .cluster_protocol(10)

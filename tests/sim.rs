@@ -64,12 +64,14 @@ fn replay() {
     let seed = std::env::var("MSGR_SEED").expect("MSGR_SEED is a number");
     let seed = seed.parse().expect("MSGR_SEED is a number");
     let print = true;
+    let v2 = speaks_v2();
     let log = tracing::Dispatch::new(Log);
     let _log = tracing::dispatcher::set_default(&log);
     let outcome = Run {
         seed,
         print,
         plant: None,
+        v2,
     }
     .go();
     println!("{outcome:#?}");
@@ -86,14 +88,30 @@ struct Sweep {
     wrong: Vec<(u64, String)>,
 }
 
+/// Whether `MSGR` says so: `v1`, which is the default, or `v2`.
+fn speaks_v2() -> bool {
+    match std::env::var("MSGR").as_deref() {
+        Err(_) | Ok("v1") => false,
+        Ok("v2") => true,
+        Ok(other) => panic!("MSGR={other}: it is v1 or v2"),
+    }
+}
+
 /// Runs seeds on all cores. With `first` it ends at the first one that goes wrong.
 fn sweep(seeds: Range<u64>, plant: Option<Plant>, first: bool) -> Sweep {
     let next = AtomicU64::new(seeds.start);
+    let v2 = speaks_v2();
     let total = Mutex::new(Sweep::default());
     let work = || {
         while let Some(seed) = Some(next.fetch_add(1, SeqCst)).filter(|seed| *seed < seeds.end) {
             let print = false;
-            let outcome = Run { seed, print, plant }.go();
+            let outcome = Run {
+                seed,
+                print,
+                plant,
+                v2,
+            }
+            .go();
             let mut total = total.lock().expect("no panic");
             total.messages += outcome.messages;
             total.steps += outcome.steps;

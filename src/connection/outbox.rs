@@ -15,6 +15,7 @@ use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use super::codec::Writing;
 use super::queue::{Control, Gate, SendQueue};
@@ -154,15 +155,36 @@ impl Outbox {
     }
 
     /// Queues a message, or gives it back. If there is no room, the task is told when there may be.
-    pub(super) fn push(&self, message: Message, waker: Option<&Waker>) -> Result<Next, SendError> {
+    /// `now` is for [`expire`](Self::expire).
+    pub(super) fn push(
+        &self,
+        message: Message,
+        now: Option<Instant>,
+        waker: Option<&Waker>,
+    ) -> Result<Next, SendError> {
         let mut queue = self.queue();
-        if let Err(error) = queue.push(message) {
+        if let Err(error) = queue.push(message, now) {
             if let (SendError::Full(_), Some(waker)) = (&error, waker) {
                 queue.wait(waker);
             }
             return Err(error);
         }
         Ok(self.elect(&mut queue))
+    }
+
+    /// Drops what was queued longer ago than `limit` and has not been sent, and says how many these
+    /// were.
+    pub(super) fn expire(&self, now: Instant, limit: Duration) -> usize {
+        let mut queue = self.queue();
+        let expired = queue.expire(now, limit);
+        let waiting = if expired.is_empty() {
+            Vec::new()
+        } else {
+            queue.take_waiting()
+        };
+        drop(queue);
+        waiting.into_iter().for_each(Waker::wake);
+        expired.len()
     }
 
     pub(super) fn push_control(&self, control: Control) -> Next {

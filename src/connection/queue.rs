@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use crate::error::SendError;
 use crate::message::Message;
@@ -43,13 +44,16 @@ pub(super) enum Control {
     Ack(u64),
 }
 
+/// Messages of one priority, and since when they wait, if that matters.
+type Lane = VecDeque<(Message, Option<Instant>)>;
+
 #[derive(Debug)]
 pub(super) struct SendQueue {
     pub(super) gate: Gate,
     /// Highest priority first; never an empty lane.
-    lanes: Vec<(u16, VecDeque<Message>)>,
+    lanes: Vec<(u16, Lane)>,
     /// An emptied lane's allocation, kept for the next message.
-    spare: VecDeque<Message>,
+    spare: Lane,
     /// Messages of an earlier link that the peer did not acknowledge, in their order. They go
     /// first.
     replay: VecDeque<Message>,
@@ -69,7 +73,7 @@ impl SendQueue {
         Self {
             gate,
             lanes: Vec::new(),
-            spare: VecDeque::new(),
+            spare: Lane::new(),
             replay: VecDeque::new(),
             keepalive: false,
             acks: VecDeque::new(),
@@ -120,8 +124,8 @@ impl SendQueue {
         known as u64
     }
 
-    /// Queues a message behind those of its priority.
-    pub(super) fn push(&mut self, message: Message) -> Result<(), SendError> {
+    /// Queues a message behind those of its priority. `now` is for [`expire`](Self::expire).
+    pub(super) fn push(&mut self, message: Message, now: Option<Instant>) -> Result<(), SendError> {
         if self.gate == Gate::Closed {
             return Err(SendError::Closed(message));
         }
@@ -138,8 +142,27 @@ impl SendQueue {
             self.lanes
                 .insert(at, (priority, std::mem::take(&mut self.spare)));
         }
-        self.lanes[at].1.push_back(message);
+        self.lanes[at].1.push_back((message, now));
         Ok(())
+    }
+
+    /// Takes out what was queued longer ago than `limit`; it is returned to be dropped outside of
+    /// the lock. What has had a number once is never too old.
+    pub(super) fn expire(&mut self, now: Instant, limit: Duration) -> Vec<Message> {
+        let mut expired = Vec::new();
+        for (_, lane) in &mut self.lanes {
+            let is_old = |since: &Instant| now.saturating_duration_since(*since) > limit;
+            while let Some((_, since)) = lane.front()
+                && since.as_ref().is_some_and(is_old)
+                && let Some((message, _)) = lane.pop_front()
+            {
+                self.messages -= 1;
+                self.bytes -= message.size();
+                expired.push(message);
+            }
+        }
+        self.lanes.retain(|(_, lane)| !lane.is_empty());
+        expired
     }
 
     /// Has a task told when there may be room.
@@ -183,7 +206,7 @@ impl SendQueue {
             return Some(message);
         }
         let (_, lane) = self.lanes.first_mut()?;
-        let message = lane.pop_front()?;
+        let (message, _) = lane.pop_front()?;
         if lane.is_empty() {
             let empty = self.lanes.remove(0).1;
             if empty.capacity() <= SPARE_MAX {
@@ -203,6 +226,7 @@ impl SendQueue {
         (self.bytes, self.messages) = (0, 0);
         let lanes = std::mem::take(&mut self.lanes);
         let lanes = lanes.into_iter().flat_map(|(_, lane)| lane);
+        let lanes = lanes.map(|(message, _)| message);
         std::mem::take(&mut self.replay)
             .into_iter()
             .chain(lanes)
@@ -235,7 +259,7 @@ mod tests {
     fn priorities_first_then_order_of_arrival() {
         let mut queue = queue();
         for (tid, priority) in [(1, 127), (2, 196), (3, 127), (4, 196)] {
-            queue.push(message(tid, priority, 0)).expect("room");
+            queue.push(message(tid, priority, 0), None).expect("room");
         }
         let order: Vec<u64> = std::iter::from_fn(|| queue.pop())
             .map(|m| m.tid())
@@ -248,21 +272,23 @@ mod tests {
     fn limits_give_the_message_back() {
         let mut queue = queue();
         queue
-            .push(message(1, 1, 1000))
+            .push(message(1, 1, 1000), None)
             .expect("a large one alone is taken");
-        let back = queue.push(message(2, 1, 1)).expect_err("over the bytes");
+        let back = queue
+            .push(message(2, 1, 1), None)
+            .expect_err("over the bytes");
         assert!(matches!(&back, SendError::Full(m) if m.tid() == 2));
         assert_eq!(queue.pop().map(|m| m.tid()), Some(1));
         for tid in 0..4 {
-            queue.push(message(tid, 1, 25)).expect("fits exactly");
+            queue.push(message(tid, 1, 25), None).expect("fits exactly");
         }
         assert!(matches!(
-            queue.push(message(9, 1, 0)),
+            queue.push(message(9, 1, 0), None),
             Err(SendError::Full(_))
         ));
         assert_eq!(queue.close().len(), 4);
         assert!(matches!(
-            queue.push(message(9, 1, 0)),
+            queue.push(message(9, 1, 0), None),
             Err(SendError::Closed(_))
         ));
         assert!(queue.is_empty());
@@ -271,7 +297,7 @@ mod tests {
     #[test]
     fn what_was_sent_again_goes_before_what_was_not() {
         let mut queue = queue();
-        queue.push(message(9, 255, 0)).expect("room");
+        queue.push(message(9, 255, 0), None).expect("room");
         queue.requeue((1..=4).map(|tid| message(tid, 1, 0)).collect());
         let again = [queue.pop(), queue.pop()].map(|m| m.expect("two of four"));
         assert_eq!(queue.replays(), 2);
@@ -294,5 +320,32 @@ mod tests {
             acks.last(),
             Some(&Control::KeepaliveAck(Timespec { secs: 99, nanos: 0 }))
         );
+    }
+
+    #[test]
+    fn what_is_too_old_is_taken_out_and_nothing_else() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut queue = queue();
+        queue.requeue([message(1, 1, 0)].into());
+        queue.push(message(2, 1, 10), Some(at(0))).expect("room");
+        queue.push(message(3, 9, 10), Some(at(1))).expect("room");
+        queue.push(message(4, 1, 10), Some(at(2))).expect("room");
+        let limit = Duration::from_secs(1);
+        assert!(queue.expire(at(1), limit).is_empty(), "just young enough");
+        let old: Vec<u64> = queue
+            .expire(at(3), limit)
+            .iter()
+            .map(Message::tid)
+            .collect();
+        assert_eq!(old, [3, 2]);
+        assert_eq!(queue.messages(), 1);
+        let left: Vec<u64> = std::iter::from_fn(|| queue.pop())
+            .map(|m| m.tid())
+            .collect();
+        assert_eq!(left, [1, 4]);
+        queue
+            .push(message(5, 1, 100), None)
+            .expect("the bytes are free");
     }
 }

@@ -158,7 +158,8 @@ impl Session {
         if self.shared.injector.swallows(self.peer_type) {
             return Ok(());
         }
-        let next = self.outbox.push(message, waker)?;
+        let now = self.expire();
+        let next = self.outbox.push(message, now, waker)?;
         self.go_on(next);
         Ok(())
     }
@@ -229,7 +230,22 @@ impl Session {
         if injector.is_congested() && self.outbox.is_flushing() {
             return Ok(Flushed::More);
         }
+        self.expire();
         self.outbox.flush(budget, || self.shared.stamp())
+    }
+
+    /// Drops what is too old to be sent, if the policy says that something is. Returns the time, if
+    /// that matters.
+    fn expire(&self) -> Option<Instant> {
+        let limit = self.policy.send_age_max?;
+        let now = self.shared.env.now();
+        let expired = self.outbox.expire(now, limit);
+        if expired > 0 {
+            let counter = &self.shared.stats.expired;
+            counter.fetch_add(expired as u64, Ordering::Relaxed);
+            tracing::debug!(peer = %self.peer_addr, expired, ?limit, "too old to be sent");
+        }
+        Some(now)
     }
 
     /// Room in the socket: whether the worker is the flusher now.

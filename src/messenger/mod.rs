@@ -24,6 +24,7 @@ pub(crate) use stepped::Dispatching;
 pub(crate) use watchdog::Pass;
 
 use crate::connection::{Connection, Party, Session};
+use crate::credentials::Credentials;
 use crate::error::{Error, ErrorKind};
 use crate::net::Listener;
 use crate::proto::Version;
@@ -140,6 +141,12 @@ impl Messenger {
     #[must_use]
     pub fn addrs(&self) -> AddrVec {
         self.shared.addrs()
+    }
+
+    /// Who it is, and the tickets that it holds.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.shared.credentials
     }
 
     /// What has been counted so far.
@@ -331,6 +338,10 @@ impl Messenger {
         self.shared
             .loopback()
             .ok_or_else(|| Error::misuse("the messenger is not started"))
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        matches!(self.life().phase, Phase::Started)
     }
 
     /// Has a worker make a call at a time; dropped instead if the messenger is shut down before.

@@ -1,6 +1,7 @@
 //! How a messenger treats its peers, by their type (session §4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::throttle::Throttle;
 use crate::wire::features;
@@ -28,6 +29,10 @@ pub struct Policy {
     pub throttle_bytes: Option<Arc<Throttle>>,
     /// Bounds the number of received messages that exist.
     pub throttle_messages: Option<Arc<Throttle>>,
+    /// A message that has waited longer than this to be sent is dropped instead
+    /// ([`Stats::expired`](crate::Stats)): for heartbeats, which say nothing when they are late.
+    /// What a lossless session has sent once is not concerned. Ceph has no such limit.
+    pub send_age_max: Option<Duration>,
 }
 
 impl Policy {
@@ -44,7 +49,8 @@ impl Policy {
         Self::preset([false, false, false, true, true], features_required)
     }
 
-    /// For equals, each of which may connect: OSDs among themselves.
+    /// For equals, each of which may connect: OSDs among themselves. Both have to be bound: who is
+    /// told to wait for the other's connection waits for ever if there cannot be one.
     #[must_use]
     pub fn lossless_peer(features_required: u64) -> Self {
         Self::preset([false, false, true, false, true], features_required)
@@ -89,12 +95,20 @@ impl Policy {
             features_required,
             throttle_bytes: None,
             throttle_messages: None,
+            send_age_max: None,
         }
     }
 
     /// Accepted connections are nobody's session: no look-up by address.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.server && self.lossy && !self.register_lossy
+    }
+
+    /// Drops messages that have waited longer than this to be sent.
+    #[must_use]
+    pub fn with_send_age_max(mut self, limit: Duration) -> Self {
+        self.send_age_max = Some(limit);
+        self
     }
 
     /// Bounds the received messages that exist at a time, by payload bytes and by number.

@@ -24,6 +24,8 @@ pub struct Run {
     pub print: bool,
     /// A bug to switch on.
     pub plant: Option<Plant>,
+    /// The nodes speak version 2 of the protocol.
+    pub v2: bool,
 }
 
 /// What came of a [`Run`].
@@ -57,7 +59,7 @@ impl Run {
     #[must_use]
     pub fn go(self) -> Outcome {
         plant::set(self.plant);
-        let mut scene = Scene::new(self.seed, self.print);
+        let mut scene = Scene::new(self.seed, self.print, self.v2);
         let wrong = scene.play().err();
         let outcome = Outcome {
             wrong: wrong.map(|wrong| format!("MSGR_SEED={} ({scene}): {wrong}", self.seed)),

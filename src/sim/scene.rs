@@ -15,6 +15,7 @@ use super::world::World;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::messenger::Policy;
+use crate::proto::Version;
 use crate::throttle::Throttle;
 use crate::wire::{AddrVec, EntityName, EntityType};
 
@@ -60,7 +61,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn new(seed: u64, print: bool) -> Self {
+    pub(super) fn new(seed: u64, print: bool, v2: bool) -> Self {
         let mut chance = Chance::new(seed, 3);
         let pair = chance.pick(&PAIRS);
         let plan = Plan {
@@ -72,6 +73,9 @@ impl Scene {
             pause: chance.pick(&[MS, 20 * MS, 200 * MS]),
         };
         let mut world = World::traced(seed, print);
+        if v2 {
+            world.speak(Version::V2);
+        }
         world.set_faults(faults(&mut chance));
         let mut scene = Self {
             world,

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::ManualEnv;
 use crate::messenger::{Builder, Dispatching, Messenger, Shared};
+use crate::proto::Version;
 use crate::wire::{AddrType, AddrVec, EntityAddr, EntityName};
 use crate::worker::{Worker, Workers};
 
@@ -60,6 +61,7 @@ pub struct World {
     nodes: Vec<Node>,
     chance: Chance,
     seed: u64,
+    version: Version,
     now: Nanos,
     steps: u64,
     /// What is left of messengers that are gone.
@@ -108,10 +110,16 @@ impl World {
             nodes: Vec::new(),
             chance: Chance::new(seed, 2),
             seed,
+            version: Version::V1,
             now: 0,
             steps: 0,
             graves: Vec::new(),
         }
+    }
+
+    /// Has the nodes speak a version of the protocol; it is 1 before.
+    pub fn speak(&mut self, version: Version) {
+        self.version = version;
     }
 
     /// Adds a node with a pool of workers.
@@ -157,7 +165,10 @@ impl World {
     #[must_use]
     pub fn addr(&self, at: usize, port: u16) -> AddrVec {
         AddrVec(vec![EntityAddr {
-            kind: AddrType::Legacy,
+            kind: match self.version {
+                Version::V1 => AddrType::Legacy,
+                Version::V2 => AddrType::Msgr2,
+            },
             nonce: 0,
             sock: Some(SocketAddr::new(ip(at), port)),
         }])

@@ -8,7 +8,7 @@ use async_messenger::message::Message;
 use async_messenger::wire::{EntityName, EntityType, MsgHead};
 use async_messenger::{Config, Connection, ConnectionEvent, Dispatcher, Inject, Messenger, Policy};
 
-use super::peers::{config, eventually, localhost};
+use super::peers::{builder, config, eventually, localhost};
 
 /// Numbers of messages, which have to come once and in order.
 struct InOrder {
@@ -73,7 +73,7 @@ fn start(num: i64, policy: Policy, inject: &Inject, dispatcher: &Arc<InOrder>) -
         inject: inject.clone(),
         ..config()
     };
-    let messenger = Messenger::builder(EntityName::osd(num))
+    let messenger = builder(EntityName::osd(num))
         .config(config)
         .cluster_protocol(10)
         .default_policy(policy)

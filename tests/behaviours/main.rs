@@ -26,7 +26,7 @@ use async_messenger::wire::{AddrVec, EntityName, EntityType, MsgHead};
 use async_messenger::{
     Builder, Config, Connection, ConnectionEvent, Dispatcher, Handled, Messenger, Policy, Ready,
 };
-use peers::{config, eventually, localhost};
+use peers::{builder, config, eventually, localhost};
 use steps::Steps;
 
 /// The dispatcher of the suite: counts messages by connection, and answers if it is a server's.
@@ -160,7 +160,7 @@ fn node(
         _ => Policy::lossy_client(0),
     };
     let steps = Steps::new();
-    let builder = Messenger::builder(name)
+    let builder = builder(name)
         .config(suite_config())
         .nonce(1)
         .require_authorizer(false)

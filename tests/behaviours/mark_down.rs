@@ -11,7 +11,7 @@ use async_messenger::{
     Connection, ConnectionEvent, Dispatcher, Handled, Messenger, Policy, Workers,
 };
 
-use super::peers::{Recorder, localhost};
+use super::peers::{Recorder, builder, localhost};
 use super::{ping, suite_config};
 
 const ROUNDS: usize = 1000;
@@ -62,7 +62,7 @@ impl Dispatcher for MarkDown {
 }
 
 fn start(name: EntityName, workers: &Arc<Workers>, dispatcher: Arc<dyn Dispatcher>) -> Messenger {
-    let messenger = Messenger::builder(name)
+    let messenger = builder(name)
         .config(suite_config())
         .workers(workers)
         .require_authorizer(false)

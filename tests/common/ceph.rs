@@ -153,6 +153,11 @@ impl Cluster {
         format!("v1:{}", self.get("MON_V1"))
     }
 
+    /// The same of version 2, `v2:IP:PORT`.
+    pub(crate) fn mon_v2(&self) -> String {
+        format!("v2:{}", self.get("MON_V2"))
+    }
+
     /// The real `ceph` as this cluster's administrator; it has to succeed, and this is its stdout.
     pub(crate) fn ceph(&self, args: &[&str]) -> String {
         let began = Instant::now();

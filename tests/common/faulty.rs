@@ -77,7 +77,10 @@ impl Stack for FaultyStack {
         from: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Stream> {
-        Ok(faulty(self.inner.connect(addr, from, options)?, &self.faults))
+        Ok(faulty(
+            self.inner.connect(addr, from, options)?,
+            &self.faults,
+        ))
     }
 }
 

@@ -11,11 +11,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_messenger::auth::{Keyring, Method, Mode, Offers, Site};
 use async_messenger::message::Message;
-use async_messenger::wire::{AddrVec, EntityName, EntityType, MsgHead};
+use async_messenger::wire::{AddrVec, AuthName, EntityName, EntityType, MsgHead};
 use async_messenger::{
-    Builder, Config, Connection, ConnectionEvent, Dispatcher, DriverKind, Error, Handled,
-    Messenger, Policy, Ready,
+    Authority, Builder, Config, Connection, ConnectionEvent, Credentials, Dispatcher, DriverKind,
+    Error, Handled, Messenger, Policy, Ready,
 };
 
 /// The longest wait for something that has to happen.
@@ -45,12 +46,63 @@ pub fn config() -> Config {
     }
 }
 
-/// Any port, by the protocol that `MSGR` names: `v1`, which is the default, or `v2`.
+/// What the messengers of a test speak with each other: `MSGR` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Msgr {
+    /// `v1`, the default.
+    V1,
+    /// `v1-cephx`: with tickets, and every message signed.
+    V1Cephx,
+    /// `v2`: checksums, and nobody proves anything.
+    V2,
+    /// `v2-secure`: with tickets, and everything encrypted.
+    V2Secure,
+}
+
+pub fn msgr() -> Msgr {
+    match std::env::var("MSGR").as_deref() {
+        Err(_) | Ok("v1") => Msgr::V1,
+        Ok("v1-cephx") => Msgr::V1Cephx,
+        Ok("v2") => Msgr::V2,
+        Ok("v2-secure") => Msgr::V2Secure,
+        Ok(other) => panic!("MSGR={other}: it is v1, v1-cephx, v2 or v2-secure"),
+    }
+}
+
+impl Msgr {
+    pub fn is_v2(self) -> bool {
+        matches!(self, Self::V2 | Self::V2Secure)
+    }
+}
+
+/// Any port.
 pub fn localhost() -> AddrVec {
-    let version = std::env::var("MSGR").unwrap_or_else(|_| "v1".into());
-    format!("{version}:127.0.0.1:0")
-        .parse()
-        .expect("MSGR names a protocol")
+    let version = if msgr().is_v2() { "v2" } else { "v1" };
+    let text = format!("{version}:127.0.0.1:0");
+    text.parse().expect("an address")
+}
+
+/// Begins a messenger with [`config`], and with the keys that `MSGR` wants: one for each type of
+/// daemon, which all share, so that tickets are made without a monitor (cephx §9).
+pub fn builder(name: EntityName) -> Builder {
+    let builder = Messenger::builder(name).config(config());
+    let mode = match msgr() {
+        Msgr::V1 | Msgr::V2 => return builder,
+        Msgr::V1Cephx => Mode::CRC,
+        Msgr::V2Secure => Mode::SECURE,
+    };
+    let key = "AQAAEF5fAAAAABAAAAECAwQFBgcICQoLDA0ODw==";
+    let section = |kind| format!("[{kind}.]\nkey = {key}\n");
+    let text: String = ["mon", "osd", "mds", "mgr", "client"].map(section).concat();
+    let keyring = Keyring::parse(&text).expect("a keyring");
+    let offers = Offers::uniform(&[Method::CEPHX], &[mode]);
+    let mut site = Site::new(name.kind, keyring.clone());
+    site.offers = offers.clone();
+    let who = AuthName::new(name.kind, "test");
+    let credentials = Credentials::none(who).offers(offers).service_keys(keyring);
+    builder
+        .credentials(credentials)
+        .authority(Authority::new(site))
 }
 
 /// What a [`Recorder`] has seen.
@@ -183,24 +235,40 @@ pub struct Peer {
 
 /// osd.0 with [`Policy::stateless_server`], bound to loopback; echoes everything.
 pub fn server(fast: bool, change: impl FnOnce(Builder) -> Builder) -> Peer {
-    let builder = Messenger::builder(EntityName::osd(0))
-        .config(config())
-        .default_policy(Policy::stateless_server(0));
-    start(change(builder), Recorder::new(true, fast), true)
+    let builder = builder(EntityName::osd(0)).default_policy(Policy::stateless_server(0));
+    start(change(builder), Recorder::new(true, fast), &localhost())
+}
+
+/// The same with v1 and without keys, whatever `MSGR` says: for peers that are scripts.
+pub fn plain_server(fast: bool, change: impl FnOnce(Builder) -> Builder) -> Peer {
+    let builder = Messenger::builder(EntityName::osd(0)).config(config());
+    let builder = builder.default_policy(Policy::stateless_server(0));
+    let v1 = "v1:127.0.0.1:0".parse().expect("an address");
+    start(change(builder), Recorder::new(true, fast), &v1)
+}
+
+/// The client for it.
+pub fn plain_client(fast: bool) -> Peer {
+    let builder = Messenger::builder(EntityName::client(-1)).config(config());
+    start(builder, Recorder::new(false, fast), &AddrVec::default())
 }
 
 /// client.-1 with [`Policy::lossy_client`].
 pub fn client(fast: bool, change: impl FnOnce(Builder) -> Builder) -> Peer {
-    let builder = Messenger::builder(EntityName::client(-1)).config(config());
-    start(change(builder), Recorder::new(false, fast), false)
+    let builder = builder(EntityName::client(-1));
+    start(
+        change(builder),
+        Recorder::new(false, fast),
+        &AddrVec::default(),
+    )
 }
 
-fn start(builder: Builder, (recorder, inbox): (Arc<Recorder>, Inbox), bind: bool) -> Peer {
+fn start(builder: Builder, (recorder, inbox): (Arc<Recorder>, Inbox), at: &AddrVec) -> Peer {
     let messenger = builder.build().expect("a messenger");
-    let addrs = if bind {
-        messenger.bind(&localhost()).expect("a free port")
-    } else {
+    let addrs = if at.0.is_empty() {
         AddrVec::default()
+    } else {
+        messenger.bind(at).expect("a free port")
     };
     messenger
         .add_dispatcher_tail(Arc::<Recorder>::clone(&recorder))

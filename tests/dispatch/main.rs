@@ -21,7 +21,7 @@ use async_messenger::{
     Builder, Config, Connection, ConnectionEvent, Dispatcher, ErrorKind, Handled, Messenger,
     Policy, Ready, Workers,
 };
-use peers::{DEADLINE, config, driver, eventually, localhost};
+use peers::{DEADLINE, builder, config, driver, eventually, localhost};
 
 /// Holds the dispatch thread up, so that what follows meets in the queue.
 const PLUG: u16 = 1;
@@ -151,7 +151,7 @@ fn server_with(
     });
     let stack = Arc::new(TcpStack::new(driver()));
     let workers = Workers::start_on(&config, stack, env).expect("workers");
-    let builder = Messenger::builder(EntityName::osd(0))
+    let builder = builder(EntityName::osd(0))
         .config(config)
         .workers(&workers)
         .default_policy(Policy::stateless_server(0));
@@ -238,7 +238,7 @@ struct Client {
 }
 
 fn client_with(server: &Server, change: impl FnOnce(Builder) -> Builder) -> Client {
-    let builder = Messenger::builder(EntityName::client(-1)).config(config());
+    let builder = builder(EntityName::client(-1)).config(config());
     let messenger = change(builder).build().expect("made");
     messenger.start().expect("starts");
     let connection = messenger

@@ -14,11 +14,10 @@ use async_messenger::{Config, Connection, Inject, Messenger, Policy, SendError, 
 
 use super::ledger::{Ears, Key, Ledger};
 use super::payload::{below, blobs, command, large_data};
-use super::peers::{config, eventually};
+use super::peers::{builder, config, eventually, localhost};
 use super::plan::{DROP_MIN, Load, OUTSTANDING_MAX, Odds, Plan};
 
 /// Where messengers are bound. The kind of address is the version of the protocol.
-const ANY_PORT: &str = "v1:127.0.0.1:0";
 
 /// Of all messengers together; Ceph's default.
 const WORKERS: usize = 3;
@@ -365,7 +364,7 @@ fn start(
     };
     let policy: Policy = policy(0);
     let binds = is_server || policy.standby;
-    let messenger = Messenger::builder(name)
+    let messenger = builder(name)
         .config(node_config(plan, &inject))
         .workers(workers)
         .require_authorizer(false)
@@ -374,7 +373,7 @@ fn start(
         .build()
         .expect("a messenger");
     let addrs = if binds {
-        let any = ANY_PORT.parse().expect("an address");
+        let any = localhost();
         messenger.bind(&any).expect("a free port")
     } else {
         AddrVec::default()

@@ -175,6 +175,30 @@ fn loom_finds_a_link_dropped_in_two_steps() {
     check("planted", || dropped_link(Some(Plant::DroppedInTwoSteps)));
 }
 
+/// The link breaks from below: a sender's write fails, and the home worker meets the same error, or
+/// the end of the stream.
+#[test]
+fn loom_link_broken_from_below() {
+    check("broken link", || {
+        let world = World::new(PLENTY, None);
+        let mut home = Home::default();
+        world.open(&mut home);
+        let sender = world.sender(0, 2);
+        let breaker = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.outbox.cut())
+        };
+        world.turn(&mut home);
+        sender.join().expect("no panic");
+        breaker.join().expect("no panic");
+        if world.is_gone() {
+            world.drop_link(&mut home);
+            world.open(&mut home);
+        }
+        world.settle(&mut home, &[2]);
+    });
+}
+
 #[test]
 fn loom_link_dropped_between_two_senders() {
     check("dropped link, two senders", || {
@@ -396,7 +420,7 @@ fn loom_loop_back() {
             let (outbox, told) = (Arc::clone(&outbox), Arc::clone(&told));
             thread::spawn(move || {
                 for tid in [sender * 10, sender * 10 + 1] {
-                    let next = outbox.push(message(tid), None).expect("room");
+                    let next = outbox.push(message(tid), None, None).expect("room");
                     if next == Next::Flush {
                         *told.lock().expect("no panic yet") += 1;
                     }

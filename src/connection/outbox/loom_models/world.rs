@@ -182,7 +182,7 @@ impl World {
 
     /// As `Session` does it on a thread that is not the home worker's.
     pub(super) fn send_or_wait(&self, tid: u64, waker: Option<&Waker>) -> Result<(), SendError> {
-        match self.outbox.push(message(tid), waker)? {
+        match self.outbox.push(message(tid), None, waker)? {
             Next::Nothing => {}
             Next::Connect => {
                 self.asked.fetch_add(1, Ordering::Relaxed);
@@ -265,6 +265,11 @@ impl World {
             Some(Plant::StoodByInTwoSteps) => self.outbox.stand_by_in_two_steps(),
             _ => self.outbox.stand_by(),
         }
+    }
+
+    /// Whoever reads the link is at its end.
+    pub(super) fn is_gone(&self) -> bool {
+        self.peer.lock().expect("no panic yet").gone
     }
 
     /// One turn of the home worker. False if there was nothing to do.
