@@ -8,6 +8,10 @@
 
 #[path = "common/ceph.rs"]
 mod ceph;
+#[path = "interop/modes.rs"]
+mod modes;
+#[path = "interop/probe.rs"]
+mod probe;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

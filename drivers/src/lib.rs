@@ -15,7 +15,7 @@
 //! | `spurious` | A direction may be reported again without a `rearm`; handlers tolerate it by trying and getting `WouldBlock`. Without new activity the repetition ends, also that of trouble: nobody spins. |
 //! | `merged` | A token appears at most once in what one `wait` returns. |
 //! | `hup_reads` | `HUP` comes with `READ` and means: read to the end of file, whatever the length of a transfer says. The peer's end is reported while `READ` is armed: as `HUP`, or as mere `READ` where the facility does not tell it from data. |
-//! | `err_both` | `ERR` sets both directions, so whoever waits learns of the failure by its next transfer; it is reported while any direction is armed. The error itself (`SO_ERROR`) is left to the owner. (`portable` on Windows tells a reset as `HUP`.) |
+//! | `err_both` | `ERR` sets both directions, so whoever waits learns of the failure by its next transfer; it is reported while any direction is armed. The error itself (`SO_ERROR`) is left to the owner. |
 //! | `round_up` | A timeout is rounded up, never down: `wait` without events does not return before it has passed. |
 //! | `saturate` | A timeout too long for the system, [`Duration::MAX`] too, waits as long as the system can; the caller sees an early, empty return. |
 //! | `eintr` | A wait that a signal interrupts returns no events and no error, or goes on (`portable`, which is not told). |

@@ -24,6 +24,13 @@ pub(crate) fn open() -> io::Result<Box<dyn EventDriver>> {
     Ok(Box::new(PortableDriver::new()?))
 }
 
+/// What an interruption is: the peer's end, and on Windows that of the connection.
+const INTERRUPTED: Readiness = if cfg!(windows) {
+    Readiness::ERR.with(Readiness::READ).with(Readiness::WRITE)
+} else {
+    Readiness::HUP.with(Readiness::READ)
+};
+
 struct PortableDriver {
     poller: Arc<Shared>,
     waker: Waker,
@@ -217,7 +224,7 @@ fn from_poller(told: &polling::Event, armed: Interest) -> Readiness {
         ready |= Readiness::WRITE;
     }
     if told.is_interrupt() {
-        ready |= Readiness::HUP | Readiness::READ;
+        ready |= INTERRUPTED;
     }
     if told.is_err() == Some(true) {
         ready |= Readiness::ERR | Readiness::READ | Readiness::WRITE;

@@ -20,7 +20,11 @@ pub(crate) fn timespec(timeout: Duration) -> libc::timespec {
 /// For calls that take milliseconds, -1 being no limit.
 pub(crate) fn millis(timeout: Option<Duration>) -> i32 {
     timeout.map_or(-1, |timeout| {
-        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        let millis = u64::from(timeout.subsec_nanos().div_ceil(1_000_000));
+        let millis = timeout
+            .as_secs()
+            .saturating_mul(1000)
+            .saturating_add(millis);
         i32::try_from(millis).unwrap_or(i32::MAX)
     })
 }

@@ -140,8 +140,9 @@ impl UringDriver {
 
     /// Turns what has completed into events.
     fn collect(&mut self, out: &mut Vec<Event>) {
+        let mut completions = self.ring.completions();
         while out.len() < EVENTS_PER_WAIT {
-            let Some(completion) = self.ring.next() else {
+            let Some(completion) = completions.next() else {
                 break;
             };
             if completion.slot == BELL && completion.serial == self.bell_serial {

@@ -104,9 +104,10 @@ fn write_refused(
              the keyring is the one that the cluster has for this name",
         ),
         super::EOPNOTSUPP => {
-            f.write_str("it does not take this method or none of the modes; it takes methods ")?;
+            f.write_str("it does not take this method or none of the modes")?;
             for (i, method) in methods.iter().enumerate() {
-                write!(f, "{}{method}", if i == 0 { "" } else { ", " })?;
+                let before = if i == 0 { "; it takes methods " } else { ", " };
+                write!(f, "{before}{method}")?;
             }
             f.write_str("; make the lists of methods and modes of both sides overlap")
         }

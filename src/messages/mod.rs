@@ -1,4 +1,4 @@
-//! Typed payloads of the messages that monitors, their clients and heartbeats exchange.
+//! Typed payloads of the messages that monitors, OSDs, their clients and heartbeats exchange.
 //!
 //! Each type here implements [`Payload`]: it is written by [`Message::from_payload`] and read by
 //! [`Message::decode`]. Decoding never panics, and never allocates more than a small multiple of
@@ -21,6 +21,7 @@ mod fsid;
 mod mon;
 mod monmap;
 mod osd;
+mod osdop;
 mod ping;
 
 pub use auth::{AUTH_CEPHX, AUTH_NONE, AuthOffer, MAuth, MAuthReply};
@@ -31,6 +32,10 @@ pub use mon::{
 };
 pub use monmap::{MonInfo, MonMap};
 pub use osd::{MOSDPing, OsdPingOp, SignedSpan};
+pub use osdop::{
+    EVersion, MOSDOp, MOSDOpReply, NOSNAP, ObjectLocator, ObjectStat, OpResult, OsdOp, OsdOpCode,
+    OsdReqId, PgId, Redirect, ShardPg, TraceInfo,
+};
 pub use ping::MPing;
 
 use crate::message::{Message, Payload, Registry};
@@ -51,7 +56,9 @@ pub fn register_all(registry: &mut Registry) {
         .register::<MMonCommand>()
         .register::<MMonCommandAck>()
         .register::<MConfig>()
-        .register::<MOSDPing>();
+        .register::<MOSDPing>()
+        .register::<MOSDOp>()
+        .register::<MOSDOpReply>();
 }
 
 /// Reads the front of a message. Bytes that `read` leaves over belong to fields of newer versions

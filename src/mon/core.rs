@@ -106,7 +106,7 @@ impl Dispatcher for Core {
             ConnectionEvent::Reset { error, .. } | ConnectionEvent::Refused(error) => {
                 let was_ping = state.ping_failed(cx, connection, error);
                 if !was_ping && state.is_current(connection) {
-                    state.give_up(cx, error.clone());
+                    state.refused(cx, error.clone());
                 }
             }
             _ => {}

@@ -71,19 +71,40 @@ impl State {
         match session.begin() {
             Ok(message) => {
                 attempt.login = LogIn::Proving(Box::new(session));
-                self.send_auth(cx, &connection, message);
+                self.send_auth(&connection, message);
             }
             Err(error) => self.log_in_failed(cx, &connection, &error, ""),
         }
     }
 
-    /// What renews the tickets that the handshake of v2 brought.
+    /// Keeps the tickets that the handshake of v2 brought; gives what renews them.
     fn session_of_handshake(&self, connection: &Connection) -> Option<Session> {
-        let _ = connection;
-        None
+        let who = connection.authenticated()?;
+        self.credentials.logged_in(&who);
+        self.credentials.session_after(&who)
     }
 
-    fn send_auth(&mut self, cx: &mut Cx<'_>, connection: &Connection, message: AuthMessage) {
+    /// An attempt to connect has failed, perhaps because the handshake of v2 did not convince.
+    pub(super) fn refused(&mut self, cx: &mut Cx<'_>, error: Error) {
+        if error.kind() == ErrorKind::Denied {
+            self.start_over();
+        }
+        self.give_up(cx, error);
+    }
+
+    /// It may be our number that a monitor does not believe: once more, as somebody new.
+    fn start_over(&mut self) {
+        if self.credentials.tickets().global_id == 0 {
+            return;
+        }
+        self.credentials.forget();
+        if let Phase::Attempt(attempt) = &self.phase {
+            let monitor = attempt.monitor.clone();
+            self.hunt.once_more(monitor);
+        }
+    }
+
+    fn send_auth(&self, connection: &Connection, message: AuthMessage) {
         let payload = MAuth {
             protocol: message.protocol,
             payload: message.payload.into(),
@@ -92,9 +113,9 @@ impl State {
         };
         let message = Message::from_payload(&payload, connection.features());
         if let Err(error) = connection.send(message) {
-            let text = format!("in the authentication: {error}");
-            let error = Error::text(ErrorKind::Disconnected, text);
-            self.give_up(cx, error.at(connection.peer_addr(), None));
+            // It has ended, and the event that says why is on its way; or it does not read, and
+            // the deadline of the attempt or of the renewal ends it.
+            tracing::debug!(%error, "a step of the authentication was not sent");
         }
     }
 
@@ -123,7 +144,7 @@ impl State {
             session.handle_reply(auth, result, global_id, payload)
         });
         match came {
-            Ok(SessionEvent::Send(message)) => self.send_auth(cx, &connection, message),
+            Ok(SessionEvent::Send(message)) => self.send_auth(&connection, message),
             Ok(SessionEvent::LoggedIn(who)) => {
                 self.credentials.logged_in(&who);
                 self.logged_in(cx, &connection);
@@ -151,7 +172,7 @@ impl State {
         match with_auth(cx, |auth| session.renew(auth)) {
             Ok(Some(message)) => {
                 attempt.login = LogIn::Tickets(session);
-                self.send_auth(cx, connection, message);
+                self.send_auth(connection, message);
             }
             Ok(None) => self.opened(cx, Some(*session)),
             Err(error) => self.log_in_failed(cx, connection, &error, ""),
@@ -189,7 +210,7 @@ impl State {
             Ok(Some(message)) => {
                 open.renewing = Some(cx.now);
                 let connection = open.connection.clone();
-                self.send_auth(cx, &connection, message);
+                self.send_auth(&connection, message);
             }
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "tickets cannot be renewed"),
@@ -235,14 +256,8 @@ impl State {
         error: &AuthError,
         text: &str,
     ) {
-        let is_denied = matches!(error, AuthError::Refused { result: EACCES, .. });
-        if is_denied && self.credentials.tickets().global_id != 0 {
-            // It may be the number that it does not believe: once more, as somebody new.
-            self.credentials.forget();
-            if let Phase::Attempt(attempt) = &self.phase {
-                let monitor = attempt.monitor.clone();
-                self.hunt.once_more(monitor);
-            }
+        if matches!(error, AuthError::Refused { result: EACCES, .. }) {
+            self.start_over();
         }
         let error = self.explain(connection, error, text);
         self.give_up(cx, error);

@@ -6,7 +6,8 @@
 //! - It tries the monitors in random order, each for a bounded time, and backs off when all have
 //!   failed. When a session is lost it looks for another one; what was asked is asked again there,
 //!   and answered once.
-//! - It shows who it is by [`Credentials`], and renews the tickets in them before they expire.
+//! - It shows who it is by the messenger's [`Credentials`](crate::Credentials), and renews the
+//!   tickets in them before they expire.
 //! - It asks for signs of life every 10 s, and gives a session up that shows none for 30 s.
 //! - It keeps subscriptions up, with the versions that have come, on whichever monitor it is.
 //!
@@ -21,10 +22,11 @@
 //! use async_messenger::{Credentials, Messenger};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let messenger = Arc::new(Messenger::builder(EntityName::client(-1)).build()?);
 //! let who = Credentials::none(AuthName::new(EntityType::CLIENT, "admin"));
+//! let messenger = Messenger::builder(EntityName::client(-1)).credentials(who).build()?;
+//! let messenger = Arc::new(messenger);
 //! let settings = Settings::new(mon::parse_hosts("v1:127.0.0.1:6789")?);
-//! let client = Client::new(&messenger, who, settings)?;
+//! let client = Client::new(&messenger, settings)?;
 //! messenger.start()?;
 //!
 //! let within = Duration::from_secs(10);
@@ -55,7 +57,6 @@ use self::pending::{Promise, pending};
 use self::requests::{Ask, failed, too_many};
 use self::state::{Phase, State};
 use crate::connection::Connection;
-use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::message::Message;
 use crate::messages::{MonMap, Subscription};
@@ -96,9 +97,9 @@ impl Command {
 
 /// A client of the monitors; see [the module](self). Dropping it ends its session.
 ///
-/// Questions may be asked by any thread, and before the messenger is started; then they wait for
-/// that. The first one, or [`session`](Self::session), begins the search for a monitor. Handlers
-/// may ask, but not wait.
+/// Questions may be asked by any thread once the messenger is started. The first one begins the
+/// search for a monitor; [`session`](Self::session) does that and asks nothing. Handlers may ask,
+/// but not wait.
 pub struct Client {
     core: Arc<Core>,
     messenger: Arc<Messenger>,
@@ -112,10 +113,10 @@ impl Client {
     /// If the messenger has been started, or the settings make no sense.
     pub fn new(
         messenger: &Arc<Messenger>,
-        credentials: Credentials,
         settings: Settings,
     ) -> Result<Self, Error> {
         settings.check()?;
+        let credentials = messenger.credentials().clone();
         let core = Core::new(messenger, State::new(settings, credentials));
         messenger.add_dispatcher_tail(Arc::<Core>::clone(&core) as Arc<dyn Dispatcher>)?;
         Ok(Self {

@@ -124,6 +124,11 @@ impl State {
     }
 
     pub(super) fn next_attempt(&mut self, cx: &mut Cx<'_>) {
+        if !cx.messenger.is_started() {
+            let text = "the messenger of the monitor client is not started, or was shut down";
+            let dues = self.stopped(&Error::text(ErrorKind::MarkedDown, text));
+            return cx.due.extend(dues);
+        }
         loop {
             let random = || cx.env.random();
             match self.hunt.next(&self.monitors, &self.settings, random) {
@@ -489,8 +494,8 @@ impl State {
         };
         let question = Message::from_payload(&MPing::default(), 0);
         if let Err(error) = connection.send(question) {
-            let error = Error::misuse(error.to_string()).at(connection.peer_addr(), None);
-            return cx.due.push(failed(promise, error));
+            // It can only have failed already, and the event that says why is on its way.
+            tracing::debug!(%error, "a ping was not sent");
         }
         self.pings.push(Ping {
             connection,

@@ -9,6 +9,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,8 +85,12 @@ impl UnixStack {
     }
 }
 
-/// Whether nobody listens behind a socket's file.
+/// Whether it is a socket's file and nobody listens behind it.
 fn is_left_over(path: &Path, options: &SocketOptions) -> bool {
+    let is_socket = |file: std::fs::Metadata| file.file_type().is_socket();
+    if !path.symlink_metadata().is_ok_and(is_socket) {
+        return false;
+    }
     // A queue that is full has a listener; its refusal has no number of the system's.
     local::connect(path, options).is_err_and(|error| {
         error.kind() == io::ErrorKind::ConnectionRefused && error.raw_os_error().is_some()
@@ -104,7 +109,8 @@ impl Stack for UnixStack {
     fn listen(&self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Box<dyn Listener>> {
         let spare = SpareFd::new()?;
         if addr.ip().is_unspecified() {
-            let text = "a unix-domain socket listens on one address; name it, 127.0.0.1 for example";
+            let text =
+                "a unix-domain socket listens on one address; name it, 127.0.0.1 for example";
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
         }
         let ports = match addr.port() {

@@ -1,12 +1,14 @@
 //! Frames and the open phase of msgr v2: every mode and length (`layout`), bytes on paper
-//! (`examples`), what a peer may get wrong (`damage`), messages (`open`), and what real Ceph programs
-//! sent (`recorded`).
+//! (`examples`), what a peer may get wrong (`damage`), messages (`open`), and what real Ceph
+//! programs sent (`recorded`).
 
 mod damage;
 mod examples;
 mod layout;
 mod open;
 mod recorded;
+#[path = "../common/tap.rs"]
+mod tap;
 #[path = "../common/vectors.rs"]
 mod vectors;
 #[path = "../common/worked.rs"]

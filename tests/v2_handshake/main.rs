@@ -1,11 +1,14 @@
-//! The v2 handshake: our two sides against each other (`pair`), sides that fail or are lied to
-//! (`faults`), and recordings of real Ceph programs (`recorded`), cut in every way.
+//! The v2 handshake: our two sides against each other (`pair`), sides that lie or do not fit
+//! (`faults`, `scripted`), real log-ins (`real`), and recordings of real Ceph programs
+//! (`recorded`), cut in every way.
 
 mod fake;
 mod faults;
 mod meeting;
 mod pair;
+mod real;
 mod recorded;
+mod scripted;
 #[path = "../common/tap.rs"]
 mod tap;
 #[path = "../common/vectors.rs"]

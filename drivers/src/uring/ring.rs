@@ -138,19 +138,16 @@ impl Ring {
         !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
     }
 
-    pub(super) fn next(&mut self) -> Option<Completion> {
-        loop {
-            let done = self.uring.completion().next()?;
-            if done.user_data() == NOBODY {
-                continue;
-            }
-            return Some(Completion {
-                slot: done.user_data() as u32,
-                serial: (done.user_data() >> 32) as u32,
-                result: u32::try_from(done.result()).map_err(|_| Errno::from_raw(-done.result())),
-                goes_on: cqueue::more(done.flags()),
-            });
-        }
+    /// What has completed and was not taken yet.
+    pub(super) fn completions(&mut self) -> impl Iterator<Item = Completion> + '_ {
+        let told = self.uring.completion();
+        let told = told.filter(|done| done.user_data() != NOBODY);
+        told.map(|done| Completion {
+            slot: done.user_data() as u32,
+            serial: (done.user_data() >> 32) as u32,
+            result: u32::try_from(done.result()).map_err(|_| Errno::from_raw(-done.result())),
+            goes_on: cqueue::more(done.flags()),
+        })
     }
 
     /// Ends all requests now, as they hold files open: the kernel takes its time with a ring that is
@@ -160,7 +157,7 @@ impl Ring {
         self.push(all.user_data(NOBODY))?;
         self.enter()?;
         while self.has_more() {
-            while self.next().is_some() {}
+            self.completions().for_each(drop);
             self.enter()?;
         }
         Ok(())

@@ -184,12 +184,6 @@ pub fn hup_reads(kind: DriverKind) {
 
 pub fn err_both(kind: DriverKind) {
     const FAILED: Readiness = Readiness::ERR.with(BOTH);
-    let reset = if cfg!(windows) {
-        // Told as the end; the next transfer says more.
-        Readiness::HUP
-    } else {
-        FAILED
-    };
     for interest in [Interest::READ, Interest::WRITE, Interest::BOTH] {
         let mut rig = Rig::new(kind);
         let (client, server) = tcp_pair();
@@ -197,11 +191,14 @@ pub fn err_both(kind: DriverKind) {
         rig.add(&shared(server), 0, interest);
         reset_on_close(&client);
         drop(client);
-        rig.until(0, reset);
+        rig.until(0, FAILED);
         rig.settle();
+        let read = server_reads.read(&mut [0; 8]);
+        // Wine makes an end of a reset.
+        let ended = cfg!(windows) && read.as_ref().is_ok_and(|n| *n == 0);
         assert!(
-            server_reads.read(&mut [0; 8]).is_err(),
-            "the error is the owner's to fetch"
+            read.is_err() || ended,
+            "the error is the owner's to fetch: {read:?}"
         );
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

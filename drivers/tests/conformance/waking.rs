@@ -64,7 +64,8 @@ pub fn moved(kind: DriverKind) {
                 drain(theirs);
                 probe.rearm(0, Interest::READ);
                 ours.write_all(b"x").unwrap();
-                assert_eq!(probe.one(0), READ);
+                // Systems may drop what a thread that is gone has asked for, and say so.
+                assert!(probe.one(0).contains(READ));
                 assert_eq!(drain(theirs), 1);
                 probe.rearm(0, Interest::READ);
                 probe.quiet();

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use subtle::ConstantTimeEq;
+
 use crate::wire::{AuthName, EntityType, Put, Reader};
 
 use super::super::{AuthCx, AuthError, Caps, CryptoKey, Secret};
@@ -116,7 +118,7 @@ impl Authorizer {
         )?;
         let mut r = opened.reader();
         let version = r.u8()?;
-        if r.u64()? != self.nonce.wrapping_add(1) {
+        if !same(r.u64()?, self.nonce.wrapping_add(1)) {
             return Err(AuthError::denied(
                 "the service's reply is not to our authorizer; it was replayed, or sent to \
                  somebody else",
@@ -193,7 +195,8 @@ impl Verifier {
             let sealed = cipher.seal_raw(cx.random, |out| encode_challenge(challenge, out));
             return Ok(Presented::Challenge(sealed));
         };
-        if authorize.answer != Some(challenge.wrapping_add(1)) {
+        let wanted = challenge.wrapping_add(1);
+        if !authorize.answer.is_some_and(|answer| same(answer, wanted)) {
             return Err(AuthError::denied(
                 "an authorizer does not answer the challenge of this connection; it was replayed",
             ));
@@ -216,6 +219,11 @@ impl Verifier {
             connection_secret,
         })
     }
+}
+
+/// In constant time.
+fn same(a: u64, b: u64) -> bool {
+    a.to_le_bytes().ct_eq(&b.to_le_bytes()).into()
 }
 
 /// Opens a ticket and the proof that comes with it, up to the challenge.

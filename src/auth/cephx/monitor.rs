@@ -197,27 +197,7 @@ impl LogInServer {
         let mut out = response_head(Request::SESSION_KEY, 0);
         out.extend_from_slice(&encode_reply(cx, &[grant], &key, old.as_ref())?);
 
-        let mut secret = Secret::default();
-        if asked.other_keys != 0 {
-            let mut sealed = Vec::new();
-            if let Some(len) = secret_len {
-                secret = Secret::random(len, cx.random);
-                let cipher = session_key.cipher(usage::CONNECTION_SECRET)?;
-                sealed = cipher.seal(cx.random, |out| out.put_blob(secret.as_bytes()));
-            }
-            let grants = self.grants(site, cx, asked.other_keys, &session_key)?;
-            let tickets = if grants.is_empty() {
-                Vec::new()
-            } else {
-                encode_reply(cx, &grants, &session_key, None)?
-            };
-            put_extra(&mut out, &sealed, &tickets);
-        } else if secret_len.is_some_and(|len| len > 0) {
-            // There is no place in the answer for the secret that the mode needs.
-            return Err(AuthError::Invalid(
-                "secure mode needs the mask of other keys",
-            ));
-        }
+        let secret = self.put_others(site, cx, (&asked, secret_len), &session_key, &mut out)?;
         // What comes later on this session is a renewal, and shows the ticket.
         self.is_reclaim = true;
         let who = Authenticated {
@@ -232,6 +212,43 @@ impl LogInServer {
             }),
         };
         Ok((out, who))
+    }
+
+    /// Writes what comes behind the auth ticket if other keys are asked for: the connection secret,
+    /// which is returned, and tickets.
+    fn put_others(
+        &self,
+        site: &Site,
+        cx: &mut AuthCx<'_>,
+        (asked, secret_len): (&Authenticate, Option<usize>),
+        session_key: &CryptoKey,
+        out: &mut Vec<u8>,
+    ) -> Result<Secret, AuthError> {
+        if asked.other_keys == 0 {
+            return if secret_len.is_some_and(|len| len > 0) {
+                // There is no place in the answer for the secret that the mode needs.
+                Err(AuthError::Invalid(
+                    "secure mode needs the mask of other keys",
+                ))
+            } else {
+                Ok(Secret::default())
+            };
+        }
+        let mut secret = Secret::default();
+        let mut sealed = Vec::new();
+        if let Some(len) = secret_len {
+            secret = Secret::random(len, cx.random);
+            let cipher = session_key.cipher(usage::CONNECTION_SECRET)?;
+            sealed = cipher.seal(cx.random, |out| out.put_blob(secret.as_bytes()));
+        }
+        let grants = self.grants(site, cx, asked.other_keys, session_key)?;
+        let tickets = if grants.is_empty() {
+            Vec::new()
+        } else {
+            encode_reply(cx, &grants, session_key, None)?
+        };
+        put_extra(out, &sealed, &tickets);
+        Ok(secret)
     }
 
     /// Applies the rules for numbers that are asked for again (cephx §8.2). Returns the key of the

@@ -41,19 +41,6 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     conf: Option<PathBuf>,
 
-    /// Take the key from this keyring
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) keyring: Option<PathBuf>,
-
-    /// Who to be
-    #[arg(long, global = true, value_name = "TYPE.ID", default_value = "client.admin",
-          value_parser = name)]
-    pub(crate) name: AuthName,
-
-    /// Accept this mode of msgr v2 only, crc or secure
-    #[arg(long, global = true, value_name = "MODE", value_parser = mode)]
-    pub(crate) mode: Option<Mode>,
-
     /// Set a messenger option, such as ms_initial_backoff=0.5; more than one may be given
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -70,6 +57,8 @@ pub(crate) enum Task {
     Demo(DemoArgs),
     /// Ask a monitor for its health and print the answer; needs no authentication
     Ping(PeerArgs),
+    /// Find out what a server speaks, offers and refuses; needs no key
+    Probe(ProbeArgs),
     /// Print who the monitors are
     MonMap(MonMapArgs),
     /// Have a monitor run a command and print what it gives
@@ -88,6 +77,35 @@ pub(crate) struct PeerArgs {
     /// [default: `mon host` of --conf]
     #[arg(value_name = "ADDR", value_parser = monitors)]
     pub(crate) addr: Option<Monitors>,
+
+    /// Take the key from this keyring
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<PathBuf>,
+
+    /// Who to be
+    #[arg(long, value_name = "TYPE.ID", default_value = "client.admin",
+          value_parser = name)]
+    pub(crate) name: AuthName,
+
+    /// Accept this mode of msgr v2 only, crc or secure
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) mode: Option<Mode>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// The server: a monitor or any other daemon, as IP:PORT, v1:IP:PORT or v2:IP:PORT
+    #[arg(value_name = "ADDR", value_parser = anything)]
+    pub(crate) addr: EntityAddr,
+
+    /// Who to pretend to be
+    #[arg(long, value_name = "TYPE.ID", default_value = "client.admin",
+          value_parser = name)]
+    pub(crate) name: AuthName,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -183,7 +201,7 @@ impl Global {
             ..Config::default()
         };
         if let (Some(path), Some(text)) = (&self.conf, self.read_conf()?) {
-            apply_conf(&mut config, path, &text)?;
+            apply_conf(&mut config, path, &text, self.verbose)?;
         }
         config.apply(&self.set).map_err(|error| {
             let what = format!("--set: {error}");
@@ -194,13 +212,18 @@ impl Global {
     }
 }
 
-/// Applies a ceph.conf, and tells which of its messenger options have no effect.
-fn apply_conf(config: &mut Config, path: &Path, text: &str) -> Result<(), Failure> {
+/// Applies a ceph.conf, and tells those who want to know which messenger options have no effect.
+fn apply_conf(
+    config: &mut Config,
+    path: &Path,
+    text: &str,
+    is_verbose: bool,
+) -> Result<(), Failure> {
     let place = path.display();
     let passed_over = config
         .apply_ceph_conf(text)
         .map_err(|error| unusable(path, &error.to_string()))?;
-    for told in passed_over {
+    for told in passed_over.iter().filter(|_| is_verbose) {
         eprintln!("msgr: {place}: {told}");
     }
     Ok(())
@@ -273,6 +296,19 @@ fn monitors(text: &str) -> Result<Monitors, String> {
     }
     let monitors = mon::parse_hosts(text).map_err(|error| error.to_string())?;
     Ok(Monitors(monitors))
+}
+
+/// An address of either version; which one it is will be seen.
+fn anything(text: &str) -> Result<EntityAddr, String> {
+    match text.parse::<EntityAddr>() {
+        Ok(addr) if addr.port() == 0 || addr.is_blank_ip() => Err("there is no port, or no ip".into()),
+        Ok(addr) if text.starts_with('v') => Ok(addr),
+        Ok(addr) => Ok(EntityAddr {
+            kind: AddrType::Any,
+            ..addr
+        }),
+        _ => Err("write IP:PORT, v1:IP:PORT or v2:IP:PORT".into()),
+    }
 }
 
 fn name(text: &str) -> Result<AuthName, String> {

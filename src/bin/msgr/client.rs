@@ -30,7 +30,7 @@ impl Asker {
     /// Makes ready to ask; nothing is sent yet.
     pub(crate) fn new(global: &Global, args: &PeerArgs) -> Result<Self, Failure> {
         let conf = global.read_conf()?;
-        let who = who::Who::new(global, conf.as_deref())?;
+        let who = who::Who::new(args, conf.as_deref())?;
         let monitors = match &args.addr {
             Some(given) => given.0.clone(),
             None => who.monitors()?,
@@ -50,11 +50,11 @@ impl Asker {
             ..Settings::new(monitors)
         };
         let messenger = Messenger::builder(who.entity())
-            .auth_name(who.name.clone())
+            .credentials(who.credentials()?)
             .config(config)
             .build()?;
         let messenger = Arc::new(messenger);
-        let client = Client::new(&messenger, who.credentials()?, settings.clone())?;
+        let client = Client::new(&messenger, settings.clone())?;
         messenger.start()?;
         Ok(Self {
             client,

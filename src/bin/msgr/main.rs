@@ -13,6 +13,7 @@ mod json;
 mod log;
 mod mon;
 mod ping;
+mod probe;
 mod serve;
 mod who;
 
@@ -42,6 +43,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.task {
         Task::Demo(args) => demo::run(&cli.global, args),
         Task::Ping(args) => ping::run(&cli.global, args),
+        Task::Probe(args) => probe::run(&cli.global, args),
         Task::MonMap(args) => mon::map(&cli.global, args),
         Task::MonCommand(args) => mon::command(&cli.global, args),
         Task::Serve(args) => serve::run(&cli.global, args),

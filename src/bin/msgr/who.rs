@@ -11,7 +11,7 @@ use async_messenger::mon;
 use async_messenger::wire::{AddrVec, AuthName, EntityName, EntityType};
 use async_messenger::{Credentials, ceph_conf_values};
 
-use crate::args::Global;
+use crate::args::PeerArgs;
 use crate::client::no_monitor;
 use crate::failure::{Exit, Failure};
 
@@ -25,8 +25,8 @@ pub(crate) struct Who {
 
 impl Who {
     /// Reads the sections of the file that are ours.
-    pub(crate) fn new(global: &Global, conf: Option<&str>) -> Result<Self, Failure> {
-        let name = global.name.clone();
+    pub(crate) fn new(args: &PeerArgs, conf: Option<&str>) -> Result<Self, Failure> {
+        let name = args.name.clone();
         let full = name.to_string();
         let sections = ["global", &name.kind.to_string(), &full];
         let values = ceph_conf_values(conf.unwrap_or_default(), &sections);
@@ -37,8 +37,8 @@ impl Who {
         Ok(Self {
             name,
             values,
-            keyring: global.keyring.clone(),
-            mode: global.mode,
+            keyring: args.keyring.clone(),
+            mode: args.mode,
         })
     }
 

@@ -6,8 +6,8 @@
 //! further call gives the same error; between an event that wants an answer and the answer it takes
 //! nothing; nobody makes a claim without having been authenticated and having signed.
 //!
-//! It does not know the socket, time-outs, policies or other sessions: what becomes of a claim is the
-//! caller's verdict.
+//! It does not know the socket, time-outs, policies or other sessions: what becomes of a claim is
+//! the caller's verdict.
 
 use std::net::SocketAddr;
 

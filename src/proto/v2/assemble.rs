@@ -55,7 +55,7 @@ pub struct Assembler {
     /// Whether segments get checksums (msgr2 §5.10).
     sums: bool,
     sealer: Option<Sealer>,
-    /// Room for sealed frames.
+    /// Room for sealed frames, unless they are long.
     cipher: BytesMut,
 }
 
@@ -147,14 +147,21 @@ impl Assembler {
         let Some(sealer) = &mut self.sealer else {
             return Err(ProtoError::LocalBug("nothing to seal with"));
         };
-        let buf = &mut self.cipher;
-        debug_assert!(buf.is_empty());
         let size = preamble.lens.iter().map(|len| padded(*len as usize));
         // Preamble, inline part, epilogue, and three tags.
         let most = size.sum::<usize>() + head.len() + INLINE_LEN + padded(1) + 3 * TAG_LEN;
-        if buf.capacity() < most {
-            buf.reserve(most.max(CIPHER_BUFFER));
-        }
+        // A long one has its own, so that an idle connection does not keep as much.
+        let mut own = BytesMut::new();
+        let buf = if most > CIPHER_BUFFER {
+            own.reserve(most);
+            &mut own
+        } else {
+            if self.cipher.capacity() < most {
+                self.cipher.reserve(CIPHER_BUFFER);
+            }
+            &mut self.cipher
+        };
+        debug_assert!(buf.is_empty());
         let sealed = lay_out(self.revision, sealer, preamble, head, first, rest, buf);
         if let Err(error) = sealed {
             buf.clear();

@@ -3,8 +3,8 @@
 //! A pure state machine: bytes received and decisions of the caller go in, bytes to send and
 //! events come out. Invariants: it takes from the input exactly the bytes of the handshake, so what
 //! is left behind [`Ready`](ConnectorEvent::Ready) belongs to the open phase; after an error every
-//! further call gives the same error; it asks for a session only when the peer's signature was right,
-//! and takes no mode that was not offered.
+//! further call gives the same error; it asks for a session only when the peer's signature was
+//! right, and takes no mode that was not offered.
 //!
 //! It does not know the socket, time-outs, back-off, or what else goes on in the session. The
 //! counters and cookies it is given are those of the session, which the caller updates from the
@@ -70,8 +70,8 @@ pub struct Resume {
 /// What the caller has to know or to decide.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConnectorEvent {
-    /// An own ip was blank; this is our first address as the acceptor sees us, with our own port and
-    /// nonce. It is in use already.
+    /// An own ip was blank; this is our first address as the acceptor sees us, with our own port
+    /// and nonce. It is in use already.
     Learned(EntityAddr),
     /// The acceptor has seen a newer attempt: raise the counter above this one, then
     /// [`handle_retry`](Connector::handle_retry).
@@ -85,8 +85,8 @@ pub enum ConnectorEvent {
         /// The session's number from now on.
         connect_seq: u64,
     },
-    /// The acceptor does not know the session: forget the peer's cookie, `connect_seq` and `in_seq`,
-    /// then [`handle_retry`](Connector::handle_retry), which asks for a new one.
+    /// The acceptor does not know the session: forget the peer's cookie, `connect_seq` and
+    /// `in_seq`, then [`handle_retry`](Connector::handle_retry), which asks for a new one.
     ResetSession {
         /// All that is queued is void too, and the owner has to know.
         full: bool,
@@ -205,7 +205,7 @@ impl Connector {
     /// with the same bytes after an event, there may be more.
     ///
     /// # Errors
-    /// What is wrong with the peer, or why it does not let us in; the same again on every later call.
+    /// What is wrong with the peer, or why it does not let us in; the same again on each later call.
     pub fn handle_input(
         &mut self,
         rx: &mut BytesMut,

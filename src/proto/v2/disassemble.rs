@@ -1,11 +1,11 @@
 //! Frames that are received (msgr2 §5.11).
 //!
 //! A frame comes in two steps, its preamble and its body, so that the caller can look at the tag
-//! and the lengths before anything is allocated for them. A body is one buffer, cut out of the input
-//! if it is complete there, and otherwise, if it is long, one of its own that the rest is read to;
-//! segments are slices of it, and what is encrypted is opened in place. Invariants: lengths are
-//! within [`Bounds`] before they are used; nothing of a frame is handed out before all its checksums
-//! or tags have been checked.
+//! and the lengths before anything is allocated for them. A body is one buffer, cut out of the
+//! input if it is complete there, and otherwise, if it is long, one of its own that the rest is read
+//! to; segments are slices of it, and what is encrypted is opened in place. Invariants: lengths are
+//! within [`Bounds`] before they are used; nothing of a frame is handed out before all its
+//! checksums or tags have been checked.
 
 use bytes::{Buf, Bytes, BytesMut};
 

@@ -1,7 +1,7 @@
 //! The writing side of an open v2 connection (msgr2 §11.1).
 //!
-//! Lives behind the session's send lock. In the plain mode payload bytes are passed on by reference,
-//! in the encrypted one they are copied once.
+//! Lives behind the session's send lock. In the plain mode payload bytes are passed on by
+//! reference, in the encrypted one they are copied once.
 
 use super::assemble::Assembler;
 use super::control::{Control, Header2};
@@ -12,8 +12,8 @@ use crate::wire::Timespec;
 
 const NONE: [Segment; 3] = [Segment::EMPTY, Segment::EMPTY, Segment::EMPTY];
 
-/// Turns messages and signs of life into bytes. Each method fails only if a segment has 4 GiB, or the
-/// nonces of an encrypted connection are used up; the link must be given up then.
+/// Turns messages and signs of life into bytes. Each method fails only if a segment has 4 GiB, or
+/// the nonces of an encrypted connection are used up; the link must be given up then.
 #[derive(Debug)]
 pub struct Encoder {
     frames: Assembler,

@@ -2,8 +2,8 @@
 //! the switch to the mode that was agreed on (msgr2 §3, §4, §7.3).
 //!
 //! The order of things is in `connector` and `acceptor`. Invariants: exactly the bytes of the
-//! handshake are taken from the input; nothing is sent or taken in the plain mode behind the switch;
-//! what is kept of a peer that has not shown who it is has a limit.
+//! handshake are taken from the input; nothing is sent or taken in the plain mode behind the
+//! switch; what is kept of a peer that has not shown who it is has a limit.
 
 use bytes::BytesMut;
 use subtle::ConstantTimeEq;
