@@ -173,6 +173,17 @@ fn nothing_goes_wrong_in_20000_seeds() {
     assert_right(seeds.unwrap_or(0..20_000));
 }
 
+/// A reconnect that is told to begin anew while the answer to the own attempt, and messages behind
+/// it, are still on their way (msgr2 §12.2, row 5).
+#[test]
+fn what_was_wrong_once_is_right() {
+    let outcome = Run {
+        v2: true,
+        ..Run::new(18_273)
+    };
+    assert_eq!(outcome.go().wrong, None);
+}
+
 #[test]
 fn a_seed_is_one_run() {
     let mut hashes = Vec::new();

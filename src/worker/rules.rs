@@ -28,7 +28,7 @@ pub(super) enum Ruling {
     },
     /// The own attempt goes first.
     Wait(Verdict),
-    /// The peer has to forget a session.
+    /// The peer has to forget a session; so has an own attempt that it may have let in meanwhile.
     StartOver(Verdict),
     /// The peer has to try again.
     Refuse(Verdict),
@@ -126,7 +126,7 @@ pub(super) fn v2(shared: &Shared, old: Option<&Peer>, claim: &proto::v2::Claim) 
             resets: (false, false),
             verdict: None,
         },
-        v2::Decision::Reset { full } => Ruling::Refuse(Verdict::V2(v2::Verdict::Reset { full })),
+        v2::Decision::Reset { full } => Ruling::StartOver(Verdict::V2(v2::Verdict::Reset { full })),
         v2::Decision::RetrySession(seq) => Ruling::Refuse(Verdict::V2(v2::Verdict::Retry(seq))),
         v2::Decision::RetryGlobal(seq) => {
             Ruling::Refuse(Verdict::V2(v2::Verdict::RetryGlobal(seq)))
