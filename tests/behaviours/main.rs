@@ -8,6 +8,7 @@
 #[path = "../common/peers.rs"]
 mod peers;
 
+mod auth;
 mod chances;
 mod lost_replies;
 mod mark_down;
@@ -155,6 +156,16 @@ fn node(
     (answers, bind): (bool, bool),
     change: impl FnOnce(Builder) -> Builder,
 ) -> Node {
+    let at = bind.then(localhost);
+    node_at(name, answers, at.as_ref(), change)
+}
+
+fn node_at(
+    name: EntityName,
+    answers: bool,
+    at: Option<&AddrVec>,
+    change: impl FnOnce(Builder) -> Builder,
+) -> Node {
     let default = match name.kind {
         EntityType::OSD => Policy::stateless_server(0),
         _ => Policy::lossy_client(0),
@@ -167,9 +178,9 @@ fn node(
         .default_policy(default)
         .interceptor(Arc::<Steps>::clone(&steps));
     let messenger = change(builder).build().expect("a messenger");
-    let addrs = match bind {
-        true => messenger.bind(&localhost()).expect("a free port"),
-        false => AddrVec::default(),
+    let addrs = match at {
+        Some(at) => messenger.bind(at).expect("a free port"),
+        None => AddrVec::default(),
     };
     let suite = Arc::new(Suite {
         answers,

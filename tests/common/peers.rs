@@ -82,6 +82,14 @@ pub fn localhost() -> AddrVec {
     text.parse().expect("an address")
 }
 
+/// A key for each type of daemon, all the same.
+pub fn keys() -> Keyring {
+    let key = "AQAAEF5fAAAAABAAAAECAwQFBgcICQoLDA0ODw==";
+    let section = |kind| format!("[{kind}.]\nkey = {key}\n");
+    let text: String = ["mon", "osd", "mds", "mgr", "client"].map(section).concat();
+    Keyring::parse(&text).expect("a keyring")
+}
+
 /// Begins a messenger with [`config`], and with the keys that `MSGR` wants: one for each type of
 /// daemon, which all share, so that tickets are made without a monitor (cephx §9).
 pub fn builder(name: EntityName) -> Builder {
@@ -91,10 +99,7 @@ pub fn builder(name: EntityName) -> Builder {
         Msgr::V1Cephx => Mode::CRC,
         Msgr::V2Secure => Mode::SECURE,
     };
-    let key = "AQAAEF5fAAAAABAAAAECAwQFBgcICQoLDA0ODw==";
-    let section = |kind| format!("[{kind}.]\nkey = {key}\n");
-    let text: String = ["mon", "osd", "mds", "mgr", "client"].map(section).concat();
-    let keyring = Keyring::parse(&text).expect("a keyring");
+    let keyring = keys();
     let offers = Offers::uniform(&[Method::CEPHX], &[mode]);
     let mut site = Site::new(name.kind, keyring.clone());
     site.offers = offers.clone();
