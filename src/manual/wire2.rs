@@ -153,8 +153,25 @@
 //! # msgr2 §8: compression
 //!
 //! **§8.1** If both banners have it, the connector says whether it wants it and how, and the acceptor
-//! picks the first of these that it has, or none. No algorithm is built in yet: our banner does not
-//! offer it, and a compressed frame is a fault.
+//! picks the first of these that it has, or none. Each applies its own options to what the other is,
+//! so that only OSDs compress, among each other, and encrypted only with `ms_compress_secure`. Numbers:
+//! 1 snappy, 2 zlib, 3 zstd, 4 lz4, 5 brotli, which we never have. Our banner offers it if any of
+//! them is compiled in; else a compressed frame is a fault.
+//!
+//! **§8.2** From then on a frame with at least `ms_osd_compress_min_size` bytes has flag 1 and each of
+//! its segments compressed by itself, header of messages included; empty ones stay empty. Lengths,
+//! checksums and encryption are those of the compressed bytes. If a segment does not compress the
+//! frame goes as it is; whether it became shorter is not asked. In a segment are:
+//!
+//! | algorithm | bytes |
+//! |---|---|
+//! | snappy | a raw block |
+//! | zlib | a marker, which is ignored; raw deflate |
+//! | zstd | `u32` length of the text; a frame |
+//! | lz4 | `u32` number of blocks; of each, `u32` length of its text and of itself; the blocks, which may refer to the texts before |
+//!
+//! What a segment comes to has the bound that it has uncompressed, and no room is made for more.
+//! Throttles admit a message by its compressed lengths and count the rest when it is there.
 //!
 //! # msgr2 §9: sessions
 //!

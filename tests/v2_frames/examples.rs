@@ -46,8 +46,14 @@ fn banner() {
     banner.encode(&mut out);
     assert_eq!(out, worked("banner"));
     out.clear();
-    Banner::ours().encode(&mut out);
+    let without = Banner {
+        supported: 1,
+        required: 0,
+    };
+    without.encode(&mut out);
     assert_eq!(out, worked("login-banner"), "2.1, and no compression");
+    let more = Banner::ours().supported & !banner.supported;
+    assert_eq!(more, 0, "no other bits are known");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Round trips in every mode, and lengths on the wire.
 
-use async_messenger::proto::v2::{Revision, frame_len};
-use bytes::BytesMut;
+use async_messenger::message::{Message, TxBatch};
+use async_messenger::proto::v2::{Bounds, Revision, frame_len};
+use bytes::{Bytes, BytesMut};
 
-use super::{MODES, assemble, assembler, disassembler, take, take_frame};
+use super::{MODES, assemble, assembler, disassembler, encoder, take, take_frame};
 
 /// Header, front, middle and data of behaviour 29.
 const LENS: [&[usize]; 4] = [&[0, 1, 48, 49], &[0, 101], &[0, 202], &[0, 303]];
@@ -199,6 +200,40 @@ fn long_frames_in_pieces() {
                 assert_eq!(frame.segments[0], vec![1; 60]);
                 assert_eq!(frame.segments[3], data);
             }
+        }
+    }
+}
+
+/// Round trips of a message of each size, with their rate; only to be looked at.
+#[test]
+#[ignore = "a measurement, for release builds"]
+fn behaviour_31_performance() {
+    for mode in MODES {
+        for size in [0, 512, 4096, 32_768, 131_072, 4_194_304] {
+            let rounds = (200_000_000 / (size + 2000)).min(100_000);
+            let (mut sends, mut receives) = (encoder(mode), disassembler(mode));
+            let (front, data) = (Bytes::from(vec![1; 250]), Bytes::from(vec![2; size]));
+            let (mut batch, mut rx) = (TxBatch::default(), BytesMut::new());
+            let bounds = Bounds::ready(Default::default());
+            let start = std::time::Instant::now();
+            for seq in 1..=rounds as u64 {
+                let message = Message::new(42).with_front(front.clone());
+                let message = message.with_data(data.clone());
+                sends.message(message, seq, 0, &mut batch).expect("fresh");
+                rx.reserve(batch.len());
+                while !batch.is_empty() {
+                    let taken = batch.write_to(|slices| {
+                        slices.iter().for_each(|slice| rx.extend_from_slice(slice));
+                        Ok(slices.iter().map(|slice| slice.len()).sum())
+                    });
+                    taken.expect("a buffer takes all");
+                }
+                receives.preamble(&mut rx, &bounds).expect("valid");
+                assert!(matches!(receives.body(&mut rx), Ok(Some(_))));
+            }
+            let took = start.elapsed() / rounds as u32;
+            let rate = (size + 291) as f64 / took.as_secs_f64() / 1e6;
+            println!("{mode:?} data {size:7}: {took:?} each, {rate:.0} MB/s");
         }
     }
 }

@@ -6,6 +6,9 @@ use async_messenger::auth::{
 };
 use async_messenger::wire::{AuthName, EntityType, Timespec};
 
+/// Both sides of an authentication.
+pub(crate) type Both = (Box<dyn AuthClient>, Box<dyn AuthServer>);
+
 /// What both sides play.
 #[derive(Clone, Debug)]
 pub(crate) struct Play {
@@ -24,7 +27,7 @@ pub(crate) struct Play {
     /// The server is not convinced by the answers to its challenges.
     pub(crate) unconvinced: bool,
     /// Who plays instead.
-    pub(crate) real: Option<fn() -> (Box<dyn AuthClient>, Box<dyn AuthServer>)>,
+    pub(crate) real: Option<fn() -> Both>,
 }
 
 impl Play {

@@ -2,6 +2,8 @@
 //! (`faults`, `scripted`), real log-ins (`real`), and recordings of real Ceph programs
 //! (`recorded`), cut in every way.
 
+#[cfg(feature = "compression")]
+mod compression;
 mod fake;
 mod faults;
 mod meeting;
@@ -65,6 +67,7 @@ fn connector_params(banner: Banner) -> ConnectorParams {
         client_cookie: 0xc0,
         resume: None,
         checksums: Default::default(),
+        compression: Default::default(),
     }
 }
 
@@ -84,6 +87,7 @@ fn acceptor_params(banner: Banner) -> AcceptorParams {
         addrs: "v2:127.0.0.1:6802/22".parse().unwrap(),
         peer_seen: "127.0.0.1:50000".parse().unwrap(),
         checksums: Default::default(),
+        compression: Default::default(),
     }
 }
 

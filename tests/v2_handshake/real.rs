@@ -3,15 +3,15 @@
 use std::sync::Mutex;
 
 use async_messenger::auth::{
-    AuthClient, AuthServer, Client, CryptoKey, Identity, KeyType, Keyring, Method, Mode, Offer,
-    Offers, Secret, Server, Site, SiteRef,
+    Client, CryptoKey, Identity, KeyType, Keyring, Method, Mode, Offer, Offers, Secret, Server,
+    Site, SiteRef,
 };
 use async_messenger::proto::ProtoError;
 use async_messenger::proto::v2::AcceptorEvent;
 use async_messenger::wire::{AuthName, EntityName, EntityType, Timespec};
 
 use super::BANNERS;
-use super::fake::Play;
+use super::fake::{Both, Play};
 use super::meeting::{Cast, meet};
 
 #[derive(Debug)]
@@ -31,8 +31,6 @@ fn key(kind: KeyType, byte: u8) -> CryptoKey {
 fn admin() -> AuthName {
     AuthName::new(EntityType::CLIENT, "admin")
 }
-
-type Both = (Box<dyn AuthClient>, Box<dyn AuthServer>);
 
 fn both(method: Method, mode: Mode, keys: [CryptoKey; 2]) -> Both {
     let [own, known] = keys;

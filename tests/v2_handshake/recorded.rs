@@ -7,14 +7,14 @@ use async_messenger::auth::{
 };
 use async_messenger::proto::ProtoError;
 use async_messenger::proto::v2::{
-    Acceptor, AcceptorEvent, AcceptorParams, Banner, Connector, ConnectorEvent, ConnectorParams,
-    Control, Resume, Standing, Verdict, Wants, tag,
+    Acceptor, AcceptorEvent, AcceptorParams, Connector, ConnectorEvent, ConnectorParams, Control,
+    Resume, Standing, Verdict, Wants, tag,
 };
 use async_messenger::wire::{AddrVec, EntityAddr, EntityName, EntityType};
 use bytes::BytesMut;
 
 use super::tap::{ALL, Connection, connections};
-use super::with_cx;
+use super::{BANNERS, with_cx};
 
 /// What release 16.2.15 offers.
 const PACIFIC: u64 = 0x3f01_cfbd_fffd_ffff;
@@ -135,7 +135,7 @@ fn connector_params(connection: &Connection) -> Option<ConnectorParams> {
     let (entity, peer_addr) = hello(connection, 0)?;
     let (peer_type, _) = hello(connection, 1)?;
     let mut params = ConnectorParams {
-        banner: Banner::ours(),
+        banner: BANNERS[1],
         name: EntityName::new(entity, -1),
         addrs: AddrVec::default(),
         peer_addr,
@@ -147,6 +147,7 @@ fn connector_params(connection: &Connection) -> Option<ConnectorParams> {
         client_cookie: 0,
         resume: None,
         checksums: Default::default(),
+        compression: Default::default(),
     };
     let mut asked = connection.frames[0].iter().filter_map(|f| f.control());
     match asked.find(|c| [tag::CLIENT_IDENT, tag::SESSION_RECONNECT].contains(&c.tag())) {
@@ -247,11 +248,12 @@ fn replay_acceptor(connection: &Connection, pieces: &[&[u8]]) -> Option<Replay> 
     let (entity, peer_seen) = hello(connection, 1)?;
     let (_, own) = hello(connection, 0)?;
     let mut acceptor = Acceptor::new(AcceptorParams {
-        banner: Banner::ours(),
+        banner: BANNERS[1],
         entity,
         addrs: own.into(),
         peer_seen: peer_seen.sock?,
         checksums: Default::default(),
+        compression: Default::default(),
     });
     let mut verdicts = verdicts(connection).into_iter();
     let (mut rx, mut out, mut events) = (BytesMut::new(), BytesMut::new(), Vec::new());

@@ -91,9 +91,8 @@ impl Explorer {
         if !self.seen.insert(hasher.finish()) {
             return;
         }
-        for me in 0..2 {
-            let to = &world.sides[1 - me];
-            let in_order = expected[me].starts_with(&to.delivered);
+        for (to, wanted) in world.sides.iter().rev().zip(expected) {
+            let in_order = wanted.starts_with(&to.delivered);
             assert!(in_order, "deliveries: {:?}\n{world:#?}", self.trace);
             assert!(to.void.is_empty(), "lost: {:?}\n{world:#?}", self.trace);
         }
@@ -117,9 +116,8 @@ impl Explorer {
         let (Some(a), Some(b)) = (a, b) else {
             panic!("no session: {trace:?}\n{world:#?}")
         };
-        for me in 0..2 {
-            let delivered = &world.sides[1 - me].delivered;
-            assert_eq!(*delivered, expected[me], "{trace:?}\n{world:#?}");
+        for (to, wanted) in world.sides.iter().rev().zip(expected) {
+            assert_eq!(to.delivered, *wanted, "{trace:?}\n{world:#?}");
         }
         for session in [a, b] {
             let done = session.queue.is_empty() && session.sent.is_empty();

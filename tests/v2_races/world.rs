@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 use async_messenger::proto::v2::{Attempt, Decision, Existing, Stage, arbitrate};
 
+/// The most requests on one link; the library takes more, to the same end. Two sides in lockstep can
+/// tell each other to retry with ever larger numbers; this and a timer end it.
+const ASKED_MAX: u32 = 4;
+
 /// The side that connects, and which of its attempts that is.
 pub(crate) type LinkId = (usize, u64);
 
@@ -64,6 +68,8 @@ pub(crate) struct Session {
     peer_global: u64,
     in_seq: u64,
     out_seq: u64,
+    /// Requests on the own link.
+    asked: u32,
     pub(crate) queue: Vec<u8>,
     pub(crate) sent: Vec<(u64, u8)>,
 }
@@ -113,6 +119,7 @@ impl Session {
             peer_global: 0,
             in_seq: 0,
             out_seq: 0,
+            asked: 0,
             queue: Vec::new(),
             sent: Vec::new(),
         }
@@ -228,6 +235,7 @@ impl World {
                 let id = (me, self.sides[me].global);
                 self.links.insert(id, [vec![], vec![]]);
                 self.sides[me].session().link = Some(id);
+                self.sides[me].session().asked = 0;
                 self.ask(me);
             }
             Step::Cut(id) => {
@@ -262,11 +270,15 @@ impl World {
         let (Gate::Open, Some(id)) = (session.gate, session.link) else {
             return;
         };
+        let mut frames = Vec::new();
         for name in std::mem::take(&mut session.queue) {
             session.out_seq += 1;
             let seq = session.out_seq;
             session.sent.push((seq, name));
-            self.put(id, 1 - me, Frame::Message { seq, name });
+            frames.push(Frame::Message { seq, name });
+        }
+        for frame in frames {
+            self.put(id, 1 - me, frame);
         }
     }
 
@@ -294,6 +306,11 @@ impl World {
         let global = self.sides[me].global;
         let session = self.sides[me].session();
         let Some(id) = session.link else { return };
+        session.asked += 1;
+        if session.asked > ASKED_MAX {
+            self.close(id, me);
+            return self.fault(me, false);
+        }
         let cookie = session.client_cookie;
         let frame = if session.server_cookie == 0 {
             Frame::Ident { global, cookie }
@@ -458,6 +475,8 @@ impl World {
             self.close(old, me);
         }
         let cookie = self.sides[me].cookie(me);
+        // A new number, so that the own attempts from before are stale from here on.
+        self.sides[me].global += u64::from(resume.is_none());
         let global = self.sides[me].global;
         let session = self.sides[me].session();
         session.requeue();
