@@ -12,6 +12,8 @@ mod ceph;
 mod modes;
 #[path = "interop/probe.rs"]
 mod probe;
+#[path = "interop/serve.rs"]
+mod serve;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -84,13 +84,46 @@ impl MOSDOp {
     pub const FEATURES: u64 =
         OBJECTLOCATOR | PGID64 | NEW_OSDOP_ENCODING | RESEND_ON_SPLIT | NEW_OSDOPREPLY_ENCODING;
 
+    /// For an OSD: does one op after the other, until one fails that must not. Gives the result of
+    /// the request, and of each op that was done.
+    pub fn run(
+        &self,
+        mut run_op: impl FnMut(&OsdOp) -> Result<Bytes, i32>,
+    ) -> (i32, Vec<OpResult>) {
+        let mut done = Vec::with_capacity(self.ops.len());
+        for op in &self.ops {
+            let (value, output) = match run_op(op) {
+                Ok(output) => (0, output),
+                Err(errno) => (errno, Bytes::new()),
+            };
+            done.push(OpResult {
+                op: op.clone().with_data(output),
+                value,
+            });
+            if value < 0 && op.flags & OsdOp::FAILOK == 0 {
+                return (value, done);
+            }
+        }
+        (0, done)
+    }
+
     /// The answer: what became of it, and of each of its ops. `version` is what a write has made
     /// of the object, or what a read has found.
     #[must_use]
     pub fn reply(&self, result: i32, ops: Vec<OpResult>, version: EVersion) -> MOSDOpReply {
         let ack = if result == 0 { Self::ACK } else { 0 };
         let flags = self.flags & !Self::ACKS | Self::ONDISK | ack;
-        let is_write = self.flags & Self::WRITE != 0;
+        // Only a write can be replayed.
+        let (found, written) = match self.flags & Self::WRITE {
+            0 => (
+                EVersion {
+                    epoch: 0,
+                    ..version
+                },
+                EVersion::default(),
+            ),
+            _ => (version, version),
+        };
         MOSDOpReply {
             object: self.object.clone(),
             pg: self.pg.pg,
@@ -99,13 +132,8 @@ impl MOSDOp {
             map_epoch: self.map_epoch,
             ops,
             retry_attempt: self.retry_attempt,
-            bad_replay_version: version,
-            // Only a write can be replayed.
-            replay_version: if is_write {
-                version
-            } else {
-                EVersion::default()
-            },
+            bad_replay_version: found,
+            replay_version: written,
             user_version: version.version,
             ..MOSDOpReply::default()
         }
@@ -396,6 +424,22 @@ mod tests {
         let failed = request.reply(-2, vec![], EVersion::default());
         let flags = MOSDOp::READ | MOSDOp::ONDISK;
         assert_eq!((failed.flags, failed.result), (flags.into(), -2));
+    }
+
+    #[test]
+    fn ops_run_until_one_fails() {
+        let mut request = request();
+        let outcome = |op: &OsdOp| match op.code {
+            OsdOpCode::READ => Err(-2),
+            _ => Ok(op.data.slice(..1)),
+        };
+        let (result, done) = request.run(outcome);
+        let values: Vec<_> = done.iter().map(|done| done.value).collect();
+        assert_eq!((result, &values[..]), (-2, &[0, -2][..]));
+        assert_eq!(done[0].op, OsdOp::write(4, "to be written").with_data("t"));
+        request.ops[1].flags = OsdOp::FAILOK;
+        let (result, done) = request.run(outcome);
+        assert_eq!((result, done.len(), done[1].value), (0, 3, -2));
     }
 
     #[test]

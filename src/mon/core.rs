@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::pending::ended;
 use super::state::{Cx, State};
 use crate::connection::Connection;
+use crate::error::{Error, ErrorKind};
 use crate::event::Env;
 use crate::message::Message;
 use crate::messenger::{ConnectionEvent, Dispatcher, Handled, Messenger};
@@ -108,6 +109,12 @@ impl Dispatcher for Core {
                 if !was_ping && state.is_current(connection) {
                     state.refused(cx, error.clone());
                 }
+            }
+            // Only if the policy for monitors is none that Ceph has: the session is another one.
+            ConnectionEvent::RemoteReset { .. } if state.is_current(connection) => {
+                let text = "the monitor has lost the session";
+                let error = Error::text(ErrorKind::Disconnected, text);
+                state.give_up(cx, error.at(connection.peer_addr(), None));
             }
             _ => {}
         });

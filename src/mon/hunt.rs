@@ -165,7 +165,9 @@ mod tests {
         let (mut order, mut timeout, mut state) = (Vec::new(), 0, seed);
         loop {
             let next = hunt.next(&settings.monitors, settings, || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 state >> 33
             });
             match next {

@@ -41,7 +41,9 @@ mod hosts;
 mod hunt;
 mod login;
 mod pending;
+mod pings;
 mod requests;
+mod server;
 mod settings;
 mod state;
 mod subscriptions;
@@ -66,6 +68,7 @@ use crate::wire::{AddrVec, EntityAddr};
 pub use hosts::parse_hosts;
 pub use pending::Pending;
 pub use requests::{Answer, Versions};
+pub use server::LogIns;
 pub use settings::{MONITORS_MAX, Settings};
 
 /// A command for the monitors.
@@ -111,10 +114,7 @@ impl Client {
     ///
     /// # Errors
     /// If the messenger has been started, or the settings make no sense.
-    pub fn new(
-        messenger: &Arc<Messenger>,
-        settings: Settings,
-    ) -> Result<Self, Error> {
+    pub fn new(messenger: &Arc<Messenger>, settings: Settings) -> Result<Self, Error> {
         settings.check()?;
         let credentials = messenger.credentials().clone();
         let core = Core::new(messenger, State::new(settings, credentials));
@@ -154,7 +154,8 @@ impl Client {
         self.ask(within, |promise| Ask::Versions { what, promise })
     }
 
-    /// The monmap, fresh from a monitor.
+    /// The monmap: the first one that comes after the question was sent. Monitors do not say which
+    /// question they answer, so it may be one that they have sent for another reason.
     pub fn mon_map(&self, within: Duration) -> Pending<MonMap> {
         self.ask(within, Ask::Map)
     }

@@ -230,9 +230,10 @@ impl Ask {
     fn name(&self) -> String {
         match self {
             Self::Command { command, .. } => {
-                // Enough to tell which one, and no input that may be secret.
+                // Enough to tell which one; what comes behind its name may be secret.
                 let text = command.join(" ");
-                let short: String = text.chars().take(60).collect();
+                let name = text.split(',').next().unwrap_or_default();
+                let short: String = name.chars().take(60).collect();
                 let rest = if short.len() < text.len() { "…" } else { "" };
                 format!("the answer to the command {short}{rest}")
             }

@@ -79,7 +79,9 @@ impl Settings {
             ("keepalive_timeout", self.keepalive_timeout),
         ];
         if let Some((name, _)) = zero.iter().find(|(_, time)| time.is_zero()) {
-            return Err(Error::misuse(format!("monitor client: {name} must not be 0")));
+            return Err(Error::misuse(format!(
+                "monitor client: {name} must not be 0"
+            )));
         }
         if self.rounds == Some(0) {
             return Err(Error::misuse(

@@ -7,13 +7,13 @@
 //! Invariants: there is one session or one attempt at a time; what other connections say does not
 //! count; in every state but `Idle` there is a time at which something happens by itself.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::Settings;
 use super::hunt::{Hunt, Next};
 use super::login::LogIn;
-use super::pending::Promise;
-use super::requests::{Due, Requests, due, failed};
+use super::pings::Ping;
+use super::requests::{Due, Requests, failed};
 use super::subscriptions::{Subscriptions, osdmap_epoch};
 use crate::auth;
 use crate::connection::Connection;
@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, SendError};
 use crate::event::Env;
 use crate::message::{Message, Payload};
 use crate::messages::{
-    MAuthReply, MMonCommandAck, MMonGetVersionReply, MMonMap, MMonSubscribeAck, MPing, MonMap,
+    MAuthReply, MMonCommandAck, MMonGetVersionReply, MMonMap, MMonSubscribeAck, MonMap,
 };
 use crate::messenger::{Handled, Messenger};
 use crate::wire::{AddrType, AddrVec, EntityAddr, EntityType, msgtype};
@@ -48,7 +48,7 @@ pub(super) struct State {
     pub(super) hunt: Hunt,
     pub(super) map: Option<MonMap>,
     monitors: Vec<AddrVec>,
-    pings: Vec<Ping>,
+    pub(super) pings: Vec<Ping>,
     /// When the alarm that has been set goes off.
     armed: Option<Instant>,
     /// How many sessions there have been.
@@ -87,12 +87,6 @@ pub(super) struct Open {
     alive: Instant,
     /// The stamp by which we know.
     ack: Option<SystemTime>,
-}
-
-struct Ping {
-    connection: Connection,
-    until: Instant,
-    promise: Promise<String>,
 }
 
 impl State {
@@ -339,7 +333,11 @@ impl State {
         let verdict = self.hunt.verdict();
         let doing = match &self.phase {
             Phase::Attempt(attempt) => {
-                format!("{}: {}", attempt.connection.peer_addr(), attempt.login.doing())
+                format!(
+                    "{}: {}",
+                    attempt.connection.peer_addr(),
+                    attempt.login.doing()
+                )
             }
             _ => "no monitor lets us in".into(),
         };
@@ -407,7 +405,9 @@ impl State {
         let read = match message.kind() {
             MAuthReply::KIND => message.decode().map(|reply| self.handle_auth(cx, &reply)),
             MMonMap::KIND => {
-                let map = message.decode::<MMonMap>().and_then(|payload| payload.map());
+                let map = message
+                    .decode::<MMonMap>()
+                    .and_then(|payload| payload.map());
                 map.map(|map| {
                     let epoch = u64::from(map.epoch);
                     self.handle_map(cx, peer, map);
@@ -477,93 +477,6 @@ impl State {
             self.map = Some(map);
         }
         self.flush(cx);
-    }
-
-    // Pings: each on a connection of its own, since they need no session.
-
-    pub(super) fn ping(
-        &mut self,
-        cx: &mut Cx<'_>,
-        to: &AddrVec,
-        within: Duration,
-        promise: Promise<String>,
-    ) {
-        let connection = match cx.messenger.connect_anonymous(EntityType::MON, to) {
-            Ok(connection) => connection,
-            Err(error) => return cx.due.push(failed(promise, error)),
-        };
-        let question = Message::from_payload(&MPing::default(), 0);
-        if let Err(error) = connection.send(question) {
-            // It can only have failed already, and the event that says why is on its way.
-            tracing::debug!(%error, "a ping was not sent");
-        }
-        self.pings.push(Ping {
-            connection,
-            until: cx.now + within,
-            promise,
-        });
-    }
-
-    /// Questions of all kinds that are open.
-    pub(super) fn open_questions(&self) -> usize {
-        self.requests.len() + self.pings.len()
-    }
-
-    fn is_pinged(&self, connection: &Connection) -> bool {
-        self.pings.iter().any(|ping| ping.connection == *connection)
-    }
-
-    fn take_ping(&mut self, connection: &Connection) -> Option<Ping> {
-        let mut pings = self.pings.iter();
-        let at = pings.position(|ping| ping.connection == *connection)?;
-        connection.mark_down();
-        Some(self.pings.swap_remove(at))
-    }
-
-    fn pinged(&mut self, cx: &mut Cx<'_>, connection: &Connection, message: &Message) {
-        if message.kind() != MPing::KIND {
-            return;
-        }
-        let Some(ping) = self.take_ping(connection) else {
-            return;
-        };
-        let text = match message.decode::<MPing>() {
-            Ok(MPing { text: Some(text) }) => return cx.due.push(due(ping.promise, text)),
-            Ok(_) => "answered the ping without a word: that is no monitor".to_owned(),
-            Err(error) => format!("its answer to the ping makes no sense: {error}"),
-        };
-        let error = Error::text(ErrorKind::Protocol, text).at(connection.peer_addr(), None);
-        cx.due.push(failed(ping.promise, error));
-    }
-
-    /// A ping's connection has failed. False if it is none.
-    pub(super) fn ping_failed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        connection: &Connection,
-        error: &Error,
-    ) -> bool {
-        let ping = self.take_ping(connection);
-        let was_ping = ping.is_some();
-        cx.due
-            .extend(ping.map(|ping| failed(ping.promise, error.clone())));
-        was_ping
-    }
-
-    fn expire_pings(&mut self, cx: &mut Cx<'_>) {
-        let late = self.pings.iter().filter(|ping| ping.until <= cx.now);
-        let late: Vec<Connection> = late.map(|ping| ping.connection.clone()).collect();
-        for connection in late {
-            let doing = if connection.is_connected() {
-                "waiting for the answer to the ping"
-            } else {
-                "in the handshake"
-            };
-            let text = format!("{doing}: the time is up; is it a monitor, and is it well?");
-            let error = Error::text(ErrorKind::TimedOut, text);
-            let error = error.at(connection.peer_addr(), None);
-            self.ping_failed(cx, &connection, &error);
-        }
     }
 }
 

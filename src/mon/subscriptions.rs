@@ -91,11 +91,14 @@ impl Subscriptions {
         let mut what: BTreeMap<String, Subscription> = items
             .map(|(name, entry)| ((*name).to_owned(), entry.item))
             .collect();
-        let start = if monmap == 0 { 0 } else { u64::from(monmap) + 1 };
-        let own = what.entry(MONMAP.to_owned()).or_insert(Subscription {
-            start,
-            once: false,
-        });
+        let start = if monmap == 0 {
+            0
+        } else {
+            u64::from(monmap) + 1
+        };
+        let own = what
+            .entry(MONMAP.to_owned())
+            .or_insert(Subscription { start, once: false });
         // The client needs it for itself, whatever the user has seen of it.
         own.start = own.start.min(start);
         own.once = false;
@@ -150,7 +153,10 @@ mod tests {
     fn the_start_follows_what_came() {
         let mut subs = Subscriptions::default();
         let from = |start, once| Subscription { start, once };
-        assert!(subs.insert("nosuchmap", from(0, false), nobody(), 8).is_err());
+        assert!(
+            subs.insert("nosuchmap", from(0, false), nobody(), 8)
+                .is_err()
+        );
         subs.insert("osdmap", from(0, false), nobody(), 1)
             .expect("room");
         assert!(subs.insert("config", from(0, false), nobody(), 1).is_err());

@@ -28,7 +28,12 @@ fn check_status(auth: &'static str, modes: &[(&str, &str)]) {
             };
             let mut args = vec!["mon-command", &address, status, "--mode", mode];
             if auth == "cephx" {
-                args.extend(["--keyring", cluster.get("KEYRING"), "--name", "client.admin"]);
+                args.extend([
+                    "--keyring",
+                    cluster.get("KEYRING"),
+                    "--name",
+                    "client.admin",
+                ]);
             }
             let answer = msgr(&driver, 10, &args).expect_success();
             let answer = Json::parse(&answer.stdout);
@@ -71,7 +76,14 @@ fn a_wrong_key_is_an_authentication_failure() {
             let refused = msgr(&driver, 10, &wrong).expect_code(AUTHENTICATION);
             assert_says(&refused, &[&address, "authenticat", "--keyring"]);
             assert!(!refused.stderr.contains("3X1kTQkz"), "{refused}");
-            let stranger = ["mon-map", &address, "--keyring", &path, "--name", "client.x"];
+            let stranger = [
+                "mon-map",
+                &address,
+                "--keyring",
+                &path,
+                "--name",
+                "client.x",
+            ];
             let refused = msgr(&driver, 10, &stranger).expect_code(AUTHENTICATION);
             assert_says(&refused, &["client.x", "keyring"]);
         }
@@ -93,7 +105,14 @@ fn a_mode_that_the_monitor_does_not_take_is_refused() {
     let keyring = cluster.get("KEYRING");
     for driver in drivers() {
         let address = cluster.mon_v2();
-        let secure = ["mon-map", &address, "--keyring", keyring, "--mode", "secure"];
+        let secure = [
+            "mon-map",
+            &address,
+            "--keyring",
+            keyring,
+            "--mode",
+            "secure",
+        ];
         let refused = msgr(&driver, 10, &secure).expect_code(AUTHENTICATION);
         assert_says(&refused, &[&address, "authentication", "mode"]);
     }

@@ -3,9 +3,7 @@
 use std::process::Command;
 
 use super::ceph::{Cluster, Json, Options, or_skip, run};
-use super::{
-    DEADLINE, REFUSED, UNREACHABLE, answers_everybody, assert_says, deaf_address,
-};
+use super::{DEADLINE, REFUSED, UNREACHABLE, answers_everybody, assert_says, deaf_address};
 
 #[test]
 fn probe_tells_what_a_monitor_and_an_osd_offer() {
@@ -48,7 +46,10 @@ fn probe_tells_what_a_monitor_and_an_osd_offer() {
                 assert!(modes.contains(&Json::Text("secure".into())), "{probed:?}");
             } else {
                 let names = probed["feature_names"].list();
-                assert!(names.contains(&Json::Text("MSG_ADDR2".into())), "{probed:?}");
+                assert!(
+                    names.contains(&Json::Text("MSG_ADDR2".into())),
+                    "{probed:?}"
+                );
             }
         }
     }

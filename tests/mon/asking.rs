@@ -25,7 +25,10 @@ fn everything_that_can_be_asked() {
     assert_ne!(tid, 0);
     assert_eq!(command.fsid, FSID);
 
-    let versions = client.versions("osdmap", DEADLINE).wait().expect("versions");
+    let versions = client
+        .versions("osdmap", DEADLINE)
+        .wait()
+        .expect("versions");
     assert_eq!((versions.newest, versions.oldest), (9, 2));
     let map = client.mon_map(DEADLINE).wait().expect("a map");
     assert_eq!((map.fsid, map.epoch), (FSID, 1));
@@ -77,7 +80,10 @@ fn a_late_answer_is_dropped() {
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert_eq!(error.peer(), Some(mon.addrs.0[0]));
     let text = error.to_string();
-    assert!(text.contains(r#"the command {"prefix":"status"}"#), "{text}");
+    assert!(
+        text.contains(r#"the command {"prefix":"status"}"#),
+        "{text}"
+    );
     mon.command();
     assert_eq!(mon.release(), 1);
     check(&client);

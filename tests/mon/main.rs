@@ -1,6 +1,7 @@
 //! The monitor client against monitors that are our own messengers and do what a test tells them,
 //! on the driver that `EVENT_DRIVER` names.
 //!
+//! `MSGR` says over which version of the protocol, and in which mode one logs in by cephx.
 //! Every wait has a deadline and nothing sleeps; where time has to pass, options make it short.
 
 #[path = "../common/peers.rs"]
@@ -16,16 +17,25 @@ mod sessions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_messenger::auth::{Keyring, Site};
 use async_messenger::mon::{Client, Command, Settings};
 use async_messenger::wire::{AddrVec, AuthName, EntityName, EntityType};
 use async_messenger::{Authority, Credentials, Messenger};
 
-use peers::{DEADLINE, config};
+use peers::{DEADLINE, config, localhost};
 use server::{Act, Mon};
 
 /// A monitor that lets everybody in.
 fn trusting(acts: &[Act]) -> Mon {
     Mon::start(Authority::none(EntityType::MON), acts)
+}
+
+/// A monitor that wants a key from everybody, and knows none.
+fn refusing() -> Mon {
+    Mon::start(
+        Authority::new(Site::new(EntityType::MON, Keyring::new())),
+        &[],
+    )
 }
 
 fn admin() -> AuthName {
@@ -76,6 +86,13 @@ fn deaf() -> ((std::net::TcpListener, std::net::TcpStream), AddrVec) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let far = listener.local_addr().expect("bound");
     let near = std::net::TcpStream::connect(far).expect("it listens");
-    let addr = format!("v1:{}", near.local_addr().expect("connected"));
-    ((listener, near), addr.parse().expect("an address"))
+    let addr = addr_at(near.local_addr().expect("connected"));
+    ((listener, near), addr)
+}
+
+/// The address of a place, in the version that is tested.
+fn addr_at(place: std::net::SocketAddr) -> AddrVec {
+    let mut addrs = localhost();
+    addrs.0[0].sock = Some(place);
+    addrs
 }

@@ -13,11 +13,9 @@ use async_messenger::messages::{
     MMonGetVersionReply, MMonMap, MMonSubscribe, MPing, MonInfo, MonMap, Subscription,
 };
 use async_messenger::wire::{AddrVec, EntityName, MsgHead, msgtype};
-use async_messenger::{
-    Authority, Config, Connection, Dispatcher, Handled, Messenger, Policy,
-};
+use async_messenger::{Authority, Config, Connection, Dispatcher, Handled, Messenger, Policy};
 
-use super::peers::{DEADLINE, config};
+use super::peers::{DEADLINE, config, localhost, msgr};
 
 /// What a monitor does with a command, in the order of arrival; `Answer` behind the end of the
 /// list.
@@ -84,11 +82,11 @@ impl Mon {
             })
             .nonce(0)
             .require_authorizer(false)
+            .authority(authority.clone())
             .default_policy(Policy::stateless_server(0))
             .build()
             .expect("a messenger");
-        let any = "v1:127.0.0.1:0".parse().expect("an address");
-        let addrs = messenger.bind(&any).expect("a free port");
+        let addrs = messenger.bind(&localhost()).expect("a free port");
         let (tell, asked) = channel();
         let (thaw, frozen) = channel();
         let state = State {
@@ -153,7 +151,8 @@ impl Mon {
         self.script.lock().osdmap = epoch;
     }
 
-    /// Answers the next MAuths by these results; by none at all where there is none.
+    /// Answers the next MAuths by these results; by none at all where there is none. In v1 only:
+    /// in v2 the handshake does it.
     pub(crate) fn answer_auth(&self, results: &[Option<i32>]) {
         self.script.lock().auth = results.iter().copied().collect();
     }
@@ -285,7 +284,11 @@ impl Script {
             now: since.expect("after 1970").into(),
             random: &mut random,
         };
-        let new = || self.authority.session();
+        let new = || match connection.authenticated() {
+            // The handshake has done it, and only renewals come.
+            Some(who) if msgr().is_v2() => self.authority.session_after(&who),
+            _ => self.authority.session(),
+        };
         let login = state.logins.entry(connection.id()).or_insert_with(new);
         let answer = login.handle(&mut cx, auth.protocol, &auth.payload);
         let is_first = answer.who.is_some();

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_messenger::auth::Mode;
+use async_messenger::auth::{Method, Mode};
 use async_messenger::mon;
 use async_messenger::wire::{AddrType, AddrVec, AuthName, EntityAddr, ParseError};
 use async_messenger::{CEPH_CONF_MAX, Config, DriverKind};
@@ -66,6 +66,10 @@ pub(crate) enum Task {
     /// Answer real clients, as far as they need for `ceph ping` and `ceph -s`
     Serve(ServeArgs),
 }
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub(crate) struct Own(pub(crate) AddrVec);
 
 /// Where monitors are.
 #[derive(Clone, Debug)]
@@ -129,15 +133,28 @@ pub(crate) struct MonCommandArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen, as v1:IP:PORT; port 0 takes any free one
-    #[arg(value_name = "ADDR", value_parser = v1)]
-    pub(crate) addr: EntityAddr,
+    /// Where to listen, as v1:IP:PORT, v2:IP:PORT or both: [v2:IP:PORT,v1:IP:PORT]; port 0 takes
+    /// any free one
+    #[arg(value_name = "ADDR", value_parser = own)]
+    pub(crate) addr: Own,
     /// Stand in for a monitor
     #[arg(long, required = true)]
     mon: bool,
     /// The name of the monitor, the a of mon.a
     #[arg(long, value_name = "NAME", default_value = "a", requires = "mon")]
     pub(crate) name: String,
+    /// Let in only who is in this keyring
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<PathBuf>,
+    /// How clients have to show who they are, cephx or none [default: cephx with a keyring]
+    #[arg(long, value_name = "METHOD", value_parser = method)]
+    pub(crate) auth: Option<Method>,
+    /// Take this mode of msgr v2 only, crc or secure [default: both]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) mode: Option<Mode>,
+    /// How long tickets live [default: 72 hours for the monitor's own, 1 hour for others]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) ticket_ttl: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -184,9 +201,8 @@ impl Global {
 
     /// The text of the ceph.conf, if one was named.
     pub(crate) fn read_conf(&self) -> Result<Option<String>, Failure> {
-        let read = |path: &PathBuf| {
-            read_bounded(path).map_err(|error| unusable(path, &error.to_string()))
-        };
+        let read =
+            |path: &PathBuf| read_bounded(path).map_err(|error| unusable(path, &error.to_string()));
         self.conf.as_ref().map(read).transpose()
     }
 
@@ -265,26 +281,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn v1(text: &str) -> Result<EntityAddr, String> {
-    let addr: EntityAddr = text
-        .parse()
-        .map_err(|_| "write v1:IP:PORT, such as v1:127.0.0.1:6789".to_owned())?;
-    match (addr.kind, addr.sock) {
-        (AddrType::Legacy, Some(_)) => Ok(addr),
-        (AddrType::Msgr2, Some(sock)) if text.starts_with("v2:") => {
-            let port = if sock.port() == 3300 {
-                6789
-            } else {
-                sock.port()
-            };
-            let ip = sock.ip();
-            Err(format!(
-                "msgr v2 is not spoken yet; give the v1 address, perhaps v1:{ip}:{port}"
-            ))
-        }
-        (AddrType::Msgr2, Some(sock)) => Err(format!("say that it is msgr v1: v1:{sock}")),
-        _ => Err("write v1:IP:PORT, such as v1:127.0.0.1:6789".into()),
+fn own(text: &str) -> Result<Own, String> {
+    let wrong = || "write v1:IP:PORT, v2:IP:PORT, or both as [v2:IP:PORT,v1:IP:PORT]".to_owned();
+    let addrs: AddrVec = text.parse().map_err(|_| wrong())?;
+    let is_sound = |addr: &EntityAddr| {
+        matches!(addr.kind, AddrType::Legacy | AddrType::Msgr2) && addr.sock.is_some()
+    };
+    if addrs.0.is_empty() || !addrs.0.iter().all(is_sound) || !text.contains('v') {
+        return Err(wrong());
     }
+    if addrs.0.iter().any(EntityAddr::is_blank_ip) {
+        return Err(
+            "clients insist on the ip that the monmap names: give an ip of this host".into(),
+        );
+    }
+    Ok(Own(addrs))
 }
 
 fn monitors(text: &str) -> Result<Monitors, String> {
@@ -292,7 +303,9 @@ fn monitors(text: &str) -> Result<Monitors, String> {
         && let (Some(sock), false) = (addr.sock, text.starts_with('v'))
         && sock.port() != 0
     {
-        return Err(format!("say which version of msgr it is: v1:{sock} or v2:{sock}"));
+        return Err(format!(
+            "say which version of msgr it is: v1:{sock} or v2:{sock}"
+        ));
     }
     let monitors = mon::parse_hosts(text).map_err(|error| error.to_string())?;
     Ok(Monitors(monitors))
@@ -301,7 +314,9 @@ fn monitors(text: &str) -> Result<Monitors, String> {
 /// An address of either version; which one it is will be seen.
 fn anything(text: &str) -> Result<EntityAddr, String> {
     match text.parse::<EntityAddr>() {
-        Ok(addr) if addr.port() == 0 || addr.is_blank_ip() => Err("there is no port, or no ip".into()),
+        Ok(addr) if addr.port() == 0 || addr.is_blank_ip() => {
+            Err("there is no port, or no ip".into())
+        }
         Ok(addr) if text.starts_with('v') => Ok(addr),
         Ok(addr) => Ok(EntityAddr {
             kind: AddrType::Any,
@@ -313,6 +328,14 @@ fn anything(text: &str) -> Result<EntityAddr, String> {
 
 fn name(text: &str) -> Result<AuthName, String> {
     text.parse().map_err(|error: ParseError| error.to_string())
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    match text {
+        "cephx" => Ok(Method::CEPHX),
+        "none" => Ok(Method::NONE),
+        _ => Err("the methods are cephx and none".into()),
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

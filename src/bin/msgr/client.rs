@@ -83,6 +83,7 @@ impl Asker {
 
 /// Nobody has said where a monitor is.
 pub(crate) fn no_monitor() -> Failure {
-    let cure = "give an address such as v1:127.0.0.1:6789, or a ceph.conf with `mon host` by --conf";
+    let cure =
+        "give an address such as v1:127.0.0.1:6789, or a ceph.conf with `mon host` by --conf";
     Failure::new(Exit::Usage, "no monitor is named", cure)
 }

@@ -1,63 +1,98 @@
-//! `msgr serve --mon`: a monitor's least answers, enough for `ceph ping` and `ceph -s`.
+//! `msgr serve --mon`: a monitor's least answers, enough for `ceph ping`, `ceph -s` and librados.
+//!
+//! What it knows of clients is their keyring; its monmap is itself, and it has no other map.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_messenger::auth::cephx::ServiceSecrets;
+use async_messenger::auth::{KeyType, Method, Mode, Offers, Site};
 use async_messenger::message::{Message, Payload, priority};
 use async_messenger::messages::{
-    AUTH_NONE, Fsid, MAuth, MAuthReply, MConfig, MMonCommand, MMonCommandAck, MMonGetMap,
-    MMonGetVersion, MMonGetVersionReply, MMonMap, MMonSubscribe, MPing, MonInfo, MonMap,
+    Fsid, MAuth, MConfig, MMonCommand, MMonCommandAck, MMonGetMap, MMonGetVersion,
+    MMonGetVersionReply, MMonMap, MMonSubscribe, MPing, MonInfo, MonMap,
 };
-use async_messenger::wire::{AddrVec, DecodeError, EntityName};
-use async_messenger::{Connection, Dispatcher, Handled, Messenger, Policy};
+use async_messenger::mon::LogIns;
+use async_messenger::wire::{AddrVec, DecodeError, EntityName, EntityType};
+use async_messenger::{
+    Authority, Connection, ConnectionEvent, Dispatcher, Handled, Messenger, Policy,
+};
 
 use crate::args::{Global, ServeArgs};
 use crate::failure::{Exit, Failure};
 use crate::json::{quoted, string_member};
+use crate::who;
 
 /// Errno of Linux: the argument is invalid.
 const EINVAL: i32 = -22;
-/// Errno of Linux: not supported.
-const EOPNOTSUPP: i32 = -95;
 /// The release that the stand-in says it is of; clients do not care.
 const PACIFIC: u8 = 16;
+/// What a cluster of that release says that all its monitors can do. By that clients expect their
+/// configuration from the monitors.
+const PERSISTENT: u64 = 0xff;
 
 /// Serves until the process is ended.
 pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
-    if args.addr.is_blank_ip() {
-        let what = format!(
-            "{}: clients insist on the ip that the monmap names",
-            args.addr
-        );
-        return Err(Failure::new(Exit::Usage, what, "give an ip of this host"));
-    }
     let messenger = Messenger::builder(EntityName::mon(0))
         .config(global.config()?)
         // Monitors are known by ip and port alone.
         .nonce(0)
         .require_authorizer(false)
+        .authority(authority(args)?)
         .default_policy(Policy::stateless_server(0))
         .build()?;
-    let addrs = messenger.bind(&args.addr.into())?;
+    let addrs = messenger.bind(&args.addr.0)?;
     let monitor = Monitor::new(&args.name, addrs.clone())?;
     messenger.add_dispatcher_tail(Arc::new(monitor))?;
     messenger.start()?;
-    crate::print(format!("listening on {}", addrs.front()))?;
+    crate::print(match &addrs.0[..] {
+        [only] => format!("listening on {only}"),
+        _ => format!("listening on {addrs}"),
+    })?;
     Ok(messenger.wait()?)
+}
+
+/// Whom to let in: those in the keyring, or everybody.
+fn authority(args: &ServeArgs) -> Result<Authority, Failure> {
+    let usage = |what: &str, cure: &str| Err(Failure::new(Exit::Usage, what, cure));
+    let by_keys = args.keyring.is_some();
+    let method = args
+        .auth
+        .unwrap_or(if by_keys { Method::CEPHX } else { Method::NONE });
+    match (method, &args.keyring) {
+        (Method::NONE, _) if args.mode == Some(Mode::SECURE) => usage(
+            "--mode secure: there are no keys to encrypt with",
+            "give --auth cephx and --keyring FILE, too",
+        ),
+        (Method::NONE, _) => Ok(Authority::none(EntityType::MON)),
+        (_, None) => usage(
+            "--auth cephx: it is not known whom to let in",
+            "give a keyring by --keyring FILE",
+        ),
+        (_, Some(path)) => {
+            let mut site = Site::new(EntityType::MON, who::read_keyring(path)?);
+            let both = [Mode::SECURE, Mode::CRC];
+            let modes = args.mode.as_ref().map_or(&both[..], std::slice::from_ref);
+            site.offers = Offers::uniform(&[method], modes);
+            if let Some(ttl) = args.ticket_ttl {
+                site.secrets = ServiceSecrets::new(KeyType::Aes, ttl, ttl);
+            }
+            Ok(Authority::new(site))
+        }
+    }
 }
 
 /// A monitor alone in its cluster.
 struct Monitor {
     name: String,
     map: MonMap,
-    /// The number that the next client gets.
-    next_client: AtomicU64,
+    log_ins: LogIns,
 }
 
 impl Dispatcher for Monitor {
     fn dispatch(&self, connection: &Connection, message: Message) -> Handled {
         let reply = Reply {
             connection,
+            log_ins: &self.log_ins,
             tid: message.tid(),
         };
         match self.answer(&message, &reply) {
@@ -69,8 +104,15 @@ impl Dispatcher for Monitor {
                     connection.peer_addr()
                 );
                 connection.mark_down();
+                self.log_ins.forget(connection);
                 Handled::Yes
             }
+        }
+    }
+
+    fn event(&self, connection: &Connection, event: &ConnectionEvent) {
+        if let ConnectionEvent::Reset { .. } = event {
+            self.log_ins.forget(connection);
         }
     }
 }
@@ -78,6 +120,7 @@ impl Dispatcher for Monitor {
 /// Sends answers to one message.
 struct Reply<'a> {
     connection: &'a Connection,
+    log_ins: &'a LogIns,
     tid: u64,
 }
 
@@ -89,6 +132,7 @@ impl Reply<'_> {
         if self.connection.send(message).is_err() {
             // It is gone, or asks and asks and reads no answers.
             self.connection.mark_down();
+            self.log_ins.forget(self.connection);
         }
     }
 }
@@ -110,6 +154,7 @@ impl Monitor {
         let map = MonMap {
             fsid: Fsid(fsid),
             epoch: 1,
+            persistent_features: PERSISTENT,
             mons: vec![MonInfo {
                 name: name.into(),
                 addrs,
@@ -122,17 +167,22 @@ impl Monitor {
         Ok(Self {
             name: name.into(),
             map,
-            next_client: AtomicU64::new(4100),
+            log_ins: LogIns::new(),
         })
     }
 
     /// Answers a message; false if it is of a type that is not answered here.
     fn answer(&self, message: &Message, reply: &Reply<'_>) -> Result<bool, DecodeError> {
+        // Who has not logged in may ask how it is, and no more.
+        let is_for_all = matches!(message.kind(), MPing::KIND | MAuth::KIND);
+        if !is_for_all && !self.log_ins.is_open(reply.connection) {
+            return Ok(true);
+        }
         match message.kind() {
             MPing::KIND => reply.send(&MPing {
                 text: Some(self.ping()),
             }),
-            MAuth::KIND => self.authenticate(&message.decode()?, reply)?,
+            MAuth::KIND => self.authenticate(&message.decode()?, reply),
             MMonGetMap::KIND => self.send_map(reply),
             MMonSubscribe::KIND => {
                 let subscribe: MMonSubscribe = message.decode()?;
@@ -163,24 +213,13 @@ impl Monitor {
         reply.send(&MMonMap::new(&self.map, reply.connection.features()));
     }
 
-    /// Believes everybody who offers the method none.
-    fn authenticate(&self, auth: &MAuth, reply: &Reply<'_>) -> Result<(), DecodeError> {
-        let offer = auth.offer()?;
-        if !offer.is_some_and(|offer| offer.methods.contains(&AUTH_NONE)) {
-            reply.send(&MAuthReply {
-                result: EOPNOTSUPP,
-                text: "only the method none is known here".into(),
-                ..MAuthReply::default()
-            });
-            return Ok(());
+    /// A step of a log-in, or a renewal.
+    fn authenticate(&self, auth: &MAuth, reply: &Reply<'_>) {
+        let (answer, who) = self.log_ins.answer(reply.connection, auth);
+        reply.send(&answer);
+        if who.is_some() {
+            self.send_map(reply);
         }
-        reply.send(&MAuthReply {
-            protocol: AUTH_NONE,
-            global_id: self.next_client.fetch_add(1, Ordering::Relaxed),
-            ..MAuthReply::default()
-        });
-        self.send_map(reply);
-        Ok(())
     }
 
     fn command(&self, asked: MMonCommand, reply: &Reply<'_>) {

@@ -89,8 +89,9 @@ impl Who {
     fn offers(&self) -> Result<Offers, Failure> {
         let mut offers = Offers::default();
         if let Some(text) = self.values.get("auth_client_required") {
-            offers.client_methods = words(text, &[("cephx", Method::CEPHX), ("none", Method::NONE)])
-                .ok_or_else(|| unknown("auth client required", text))?;
+            offers.client_methods =
+                words(text, &[("cephx", Method::CEPHX), ("none", Method::NONE)])
+                    .ok_or_else(|| unknown("auth client required", text))?;
         }
         let modes = [("crc", Mode::CRC), ("secure", Mode::SECURE)];
         for (key, list) in [
@@ -111,24 +112,14 @@ impl Who {
 
     /// The keyring that was named, or the first one of the file's that is there.
     fn keyring(&self) -> Result<Option<Keyring>, Failure> {
-        let text = if let Some(path) = &self.keyring {
-            read(path).map_err(|error| unreadable(path, &error.to_string()))?
-        } else {
-            let listed = self.values.get("keyring").map(|list| self.expand(list));
-            let Some(listed) = listed else {
-                return Ok(None);
-            };
-            let mut paths = listed.split(',').map(|path| Path::new(path.trim()));
-            let Some(path) = paths.find(|path| path.exists()) else {
-                return Ok(None);
-            };
-            read(path).map_err(|error| unreadable(path, &error.to_string()))?
-        };
-        let keyring = Keyring::parse(&text).map_err(|error| {
-            let cure = "give a keyring as `ceph auth get` prints it";
-            Failure::new(Exit::Usage, error.to_string(), cure)
-        })?;
-        Ok(Some(keyring))
+        if let Some(path) = &self.keyring {
+            return read_keyring(path).map(Some);
+        }
+        let listed = self.values.get("keyring").map(|list| self.expand(list));
+        let listed = listed.unwrap_or_default();
+        let mut paths = listed.split(',').map(|path| Path::new(path.trim()));
+        let found = paths.find(|path| path.exists());
+        found.map(read_keyring).transpose()
     }
 
     /// Puts in what Ceph's variables in paths stand for.
@@ -140,17 +131,24 @@ impl Who {
     }
 }
 
+/// Reads a keyring, or says which one cannot be read.
+pub(crate) fn read_keyring(path: &Path) -> Result<Keyring, Failure> {
+    let text = read(path).map_err(|error| {
+        let what = format!("keyring {}: {error}", path.display());
+        Failure::new(Exit::Usage, what, "name a readable one by --keyring")
+    })?;
+    Keyring::parse(&text).map_err(|error| {
+        let cure = "give a keyring as `ceph auth get` prints it";
+        Failure::new(Exit::Usage, error.to_string(), cure)
+    })
+}
+
 /// Reads no more than what makes a keyring too long.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let bound = KEYRING_MAX as u64 + 1;
     File::open(path)?.take(bound).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn unreadable(path: &Path, error: &str) -> Failure {
-    let what = format!("keyring {}: {error}", path.display());
-    Failure::new(Exit::Usage, what, "name a readable one by --keyring")
 }
 
 fn unknown(key: &str, text: &str) -> Failure {

@@ -451,6 +451,14 @@ pub struct ObjectStat {
 }
 
 impl ObjectStat {
+    /// The 16 bytes, for the output of an op.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = Vec::with_capacity(16);
+        self.encode(&mut out);
+        out.into()
+    }
+
     /// Writes the 16 bytes.
     pub fn encode(&self, out: &mut impl BufMut) {
         out.put_u64_le(self.size);

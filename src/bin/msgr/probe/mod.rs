@@ -156,7 +156,12 @@ impl Line {
                 Ok(())
             }
             // What it said before is still to be read, and says more.
-            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                ) =>
+            {
                 Ok(())
             }
             Err(error) => Err(self.broken(&error)),

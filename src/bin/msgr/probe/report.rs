@@ -100,14 +100,16 @@ impl Report {
             let comma = if out.len() > 1 { "," } else { "" };
             let _ = write!(out, r#"{comma}"{name}":{value}"#);
         };
-        let addr = |addr: Option<EntityAddr>| {
-            addr.map_or("null".into(), |addr| quoted(&addr.to_string()))
-        };
+        let addr =
+            |addr: Option<EntityAddr>| addr.map_or("null".into(), |addr| quoted(&addr.to_string()));
         member("address", addr(Some(self.addr)));
         member("version", self.version.to_string());
         let banner = self.banner.escape_ascii().to_string();
         member("banner", quoted(&banner));
-        member("connect_ms", format!("{:.3}", self.connect.as_secs_f64() * 1e3));
+        member(
+            "connect_ms",
+            format!("{:.3}", self.connect.as_secs_f64() * 1e3),
+        );
         let rtt = |rtt: Duration| format!("{:.3}", rtt.as_secs_f64() * 1e3);
         member("round_trip_ms", self.rtt.map_or("null".into(), rtt));
         if let Some((supported, required)) = self.words {

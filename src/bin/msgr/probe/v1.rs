@@ -13,9 +13,7 @@ use async_messenger::proto::v1::{
 use async_messenger::wire::{
     AddrType, AuthName, EntityAddr, EntityName, EntityType, Reader, features,
 };
-use async_messenger::{
-    Connection, ConnectionEvent, Dispatcher, Error, Handled, Messenger,
-};
+use async_messenger::{Connection, ConnectionEvent, Dispatcher, Error, Handled, Messenger};
 use bytes::BytesMut;
 
 use super::report::Report;
@@ -192,7 +190,7 @@ fn ask_methods(name: &AuthName, global: &Global, report: &mut Report) -> Result<
                 let said = if reply.text.is_empty() {
                     String::new()
                 } else {
-                    format!(": {}", reply.text)
+                    format!(": {:?}", reply.text)
                 };
                 let result = reply.result;
                 report.refusal = Some(format!("method none is not taken: result {result}{said}"));

@@ -7,7 +7,7 @@ use async_messenger::auth::{
     AuthClient, AuthCx, AuthError, AuthRefusal, AuthRequest, Authenticated, Method, Mode,
 };
 use async_messenger::event::{Env as _, SystemEnv};
-use async_messenger::proto::v2::{Banner, Connector, ConnectorEvent, ConnectorParams};
+use async_messenger::proto::v2::{Banner, Compression, Connector, ConnectorEvent, ConnectorParams};
 use async_messenger::proto::{Checksums, Mismatch, ProtoError};
 use async_messenger::wire::{AddrType, AddrVec, AuthName, EntityAddr, EntityName, EntityType};
 use async_messenger::wire::{Reader, features};
@@ -73,6 +73,7 @@ fn attempt(
         client_cookie: 0,
         resume: None,
         checksums: Checksums::default(),
+        compression: Compression::default(),
     };
     let mut ended = drive(&mut line, Connector::new(params, auth), report)?;
     report.rtt = line.rtt.or(report.rtt);
