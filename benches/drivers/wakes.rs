@@ -90,6 +90,7 @@ fn of_polling() -> End {
     let waker = Arc::clone(&poller);
     let mut events = polling::Events::new();
     let wait = move || {
+        events.clear();
         poller.wait(&mut events, None).expect("waits");
     };
     (
@@ -103,7 +104,7 @@ fn round(make: &dyn Fn() -> End) -> f64 {
     let ((mut wait, wake), (mut wait_there, wake_there)) = (make(), make());
     let (here, there) = (&AtomicU32::new(0), &AtomicU32::new(0));
     let time = thread::scope(|scope| {
-        scope.spawn(move || {
+        let there_too = scope.spawn(move || {
             for turn in 1..=TURNS {
                 while there.load(Ordering::Acquire) < turn {
                     wait_there();
@@ -111,6 +112,8 @@ fn round(make: &dyn Fn() -> End) -> f64 {
                 here.store(turn, Ordering::Release);
                 wake();
             }
+            // Closed now, it would take its last wake away.
+            (wake, wait_there)
         });
         let start = Instant::now();
         for turn in 1..=TURNS {
@@ -120,7 +123,9 @@ fn round(make: &dyn Fn() -> End) -> f64 {
                 wait();
             }
         }
-        start.elapsed()
+        let time = start.elapsed();
+        drop(there_too.join());
+        time
     });
     time.as_nanos() as f64 / f64::from(2 * TURNS)
 }

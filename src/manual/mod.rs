@@ -11,6 +11,7 @@
 //! | [`wire2`] | the same for msgr v2 |
 //! | [`auth`] | who needs keys: tickets, keyrings, what goes wrong, and the rules of cephx by number |
 //! | [`tuning`] | who runs it: what each option of [`Config`](crate::Config) is good for |
+//! | [`which_driver`] | who wonders which event driver to take: figures beside mio, polling and raw epoll |
 //! | [`interop`] | who talks to real Ceph: what works, and how it is checked |
 //! | [`why`] | who would have done it another way |
 //!
@@ -23,6 +24,7 @@ pub mod auth;
 pub mod interop;
 pub mod threads;
 pub mod tuning;
+pub mod which_driver;
 pub mod why;
 pub mod wire;
 pub mod wire2;

@@ -12,6 +12,9 @@
 //! ([`Builder::workers`](crate::Builder::workers)) share its threads and its driver, and nothing
 //! else.
 //!
+//! A [`mon::Client`](crate::mon::Client) has no thread: it acts when its messenger dispatches
+//! something, on yours when you ask, and by alarms on a worker.
+//!
 //! # What a dispatcher is called with
 //!
 //! | method | thread | promise |

@@ -78,6 +78,9 @@
 //! it could never pass. Where a throttle is full, connections stop being read, and TCP tells the
 //! senders. [`Stats::throttled`](crate::Stats) counts how often that was.
 //!
+//! A compressed message passes by its compressed length. What it has beyond that is added when it has
+//! been received, and those behind it wait for it.
+//!
 //! The dispatch throttles end when a dispatcher returns. To bound what the application keeps beyond
 //! that, give the policy throttles of its own: their shares belong to the message and come back
 //! when it is dropped.

@@ -10,14 +10,51 @@ use std::time::{Duration, Instant};
 use event_driver::{DriverKind, Interest};
 
 use crate::support::{
-    MOMENT, READ, Rig, SOON, duplicate, lift_descriptor_limit, pair, pipe, token,
+    MOMENT, READ, Rig, SOON, drain, duplicate, lift_descriptor_limit, pair, pipe, token,
 };
+
+/// The backends take turns, as one process may not have enough descriptors for all at once.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// More at once than any queue between the kernel and the driver takes: nobody is passed over, and
+/// everybody is heard again.
+pub fn all_at_once(kind: DriverKind) {
+    const PIPES: usize = 16;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let total = 6_000.min(lift_descriptor_limit() - 2_000);
+    let mut rig = Rig::new(kind);
+    let mut pairs: Vec<_> = (0..PIPES).map(|_| pair()).collect();
+    for slot in 0..total {
+        let (_, _, watched) = &pairs[slot % PIPES];
+        rig.add(
+            &duplicate(watched),
+            u32::try_from(slot).unwrap(),
+            Interest::READ,
+        );
+    }
+    for _ in 0..3 {
+        for (ours, _, _) in &mut pairs {
+            ours.write_all(b"x").unwrap();
+        }
+        let mut seen = HashSet::new();
+        while seen.len() < total {
+            let events = rig.wait(SOON);
+            assert!(!events.is_empty(), "{} of {total} seen", seen.len());
+            seen.extend(events.iter().map(|event| event.token.slot));
+        }
+        for (_, theirs, _) in &pairs {
+            assert_eq!(drain(theirs), 1);
+        }
+        rig.settle();
+        for slot in 0..total {
+            rig.rearm(u32::try_from(slot).unwrap(), Interest::READ);
+        }
+    }
+}
 
 /// Sources by the thousand: those that are ready are found, and only those.
 pub fn ten_thousand_sources(kind: DriverKind) {
     const PIPES: usize = 100;
-    // The backends take turns, as one process may not have enough descriptors for all at once.
-    static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let room = lift_descriptor_limit() - 2_000;
     let per_pipe = 100.min(room / PIPES);
