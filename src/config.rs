@@ -14,6 +14,7 @@ use std::time::Duration;
 use event_driver::DriverKind;
 use event_driver::sock::SocketOptions;
 
+use crate::proto::v2::Compression;
 use crate::proto::{Checksums, Limits};
 
 pub use ceph_conf::{CEPH_CONF_MAX, ceph_conf_values};
@@ -44,6 +45,10 @@ pub const WORKERS_MAX: usize = 24;
 /// | `ms_async_op_threads` | `workers` | cores, 2 to 3 (3) | the pool of workers |
 /// | `ms_crc_header` | `checksums.header` | true | links, loop-back |
 /// | `ms_crc_data` | `checksums.data` | true | links, loop-back |
+/// | `ms_osd_compress_mode` | `compression.osd_mode` | none | handshakes of v2 with OSDs |
+/// | `ms_osd_compress_min_size` | `compression.osd_min_size` | 1024 | links of v2 with OSDs |
+/// | `ms_osd_compression_algorithm` | `compression.osd_algorithms` | snappy | handshakes of v2 with OSDs |
+/// | `ms_compress_secure` | `compression.secure` | false | handshakes of v2 with OSDs |
 /// | `ms_connection_ready_timeout` | `ready_timeout` | 10 s | handshakes of both sides |
 /// | `ms_connection_idle_timeout` | `connection_idle_timeout` | 900 s | open links |
 /// | `ms_initial_backoff` | `initial_backoff` | 0.2 s | connecting |
@@ -98,8 +103,7 @@ pub const WORKERS_MAX: usize = 24;
 /// | Ceph's name | why |
 /// |---|---|
 /// | `ms_type`, `ms_public_type`, `ms_cluster_type`, `ms_async_rdma_*`, `ms_dpdk_*` | the transport is TCP, or what [`net`](crate::net) is given |
-/// | `ms_mon_cluster_mode`, `ms_mon_service_mode`, `ms_mon_client_mode`, `ms_cluster_mode`, `ms_service_mode`, `ms_client_mode` | of version 2 of the protocol, which is not spoken |
-/// | `ms_osd_compress_mode`, `ms_osd_compress_min_size`, `ms_osd_compression_algorithm`, `ms_compress_secure` | of version 2, too |
+/// | `ms_mon_cluster_mode`, `ms_mon_service_mode`, `ms_mon_client_mode`, `ms_cluster_mode`, `ms_service_mode`, `ms_client_mode` | [`auth::Offers`](crate::auth::Offers) takes them, with `auth_*_required` |
 /// | `ms_tcp_prefetch_max_size` | `receive_buffer` takes its place |
 /// | `ms_die_on_bad_msg`, `ms_die_on_unhandled_msg`, `ms_die_on_old_message`, `ms_die_on_skipped_message`, `ms_die_on_bug` | as if false: a bad peer ends its connection, never the process |
 /// | `ms_max_accept_failures` | accept is tried again later, and never aborts the process |
@@ -131,6 +135,10 @@ pub struct Config {
 
     /// Which checksums are made and checked (`ms_crc_header`, `ms_crc_data`).
     pub checksums: Checksums,
+
+    /// When and how connections of v2 are compressed (`ms_osd_compress_mode` and those that go with
+    /// it). Default: never. Each algorithm is a cargo feature.
+    pub compression: Compression,
 
     /// How long a handshake may take, on either side (`ms_connection_ready_timeout`). Default 10 s.
     pub ready_timeout: Duration,
@@ -224,6 +232,7 @@ impl Default for Config {
             receive_buffer: 256 << 10,
             limits: Limits::default(),
             checksums: Checksums::default(),
+            compression: Compression::default(),
             ready_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
             initial_backoff: Duration::from_millis(200),

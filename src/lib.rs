@@ -98,6 +98,9 @@
 //! | `portable` | off | the backend of Windows, illumos and others, over the crate `polling` |
 //! | `cli` | on | the program `msgr` and what only it depends on; a library user turns it off |
 //! | `aws-lc` | off | AES-GCM by AWS-LC, which is faster on long messages; needs a C compiler |
+//! | `compression` | off | on-wire compression of v2 between OSDs, by all of the following |
+//! | `snappy`, `zlib`, `lz4` | off | one algorithm each, in Rust |
+//! | `zstd` | off | another one; needs a C compiler |
 //! | `kqueue-shim` | off | for tests: the kqueue backend on Linux |
 //! | `sim` | off | for tests: the module `sim`, messengers on a simulated network, replayed from a seed |
 //!

@@ -199,6 +199,13 @@ impl Permit {
     pub fn units(&self) -> u64 {
         self.units
     }
+
+    /// Takes more units, whether they fit or not: for what turned out to be larger than it was
+    /// announced, and is there already. Who comes later waits for them to be given back.
+    pub fn grow(&mut self, by: u64) {
+        self.throttle.current.fetch_add(by, SeqCst);
+        self.units += by;
+    }
 }
 
 impl Drop for Permit {
@@ -272,6 +279,17 @@ mod tests {
         let throttle = Throttle::new("t", 0);
         let _a = throttle.try_take(u64::MAX / 2).expect("unlimited");
         let _b = throttle.try_take(5).expect("unlimited");
+    }
+
+    #[test]
+    fn a_permit_grows_beyond_the_limit_and_others_wait() {
+        let throttle = Throttle::new("t", 10);
+        let mut permit = throttle.try_take(6).expect("fits");
+        permit.grow(100);
+        assert_eq!((permit.units(), throttle.current()), (106, 106));
+        assert!(throttle.try_take(1).is_none());
+        drop(permit);
+        assert_eq!(throttle.current(), 0);
     }
 
     #[test]

@@ -140,6 +140,7 @@ const DOCUMENTS: &[&str] = &[
     "src/manual/wire.rs",
     "src/manual/wire2.rs",
     "src/manual/tuning.rs",
+    "src/manual/which_driver.rs",
     "src/manual/interop.rs",
     "src/manual/why.rs",
 ];
@@ -271,8 +272,14 @@ fn pure(file: &Source, out: &mut Found) {
 fn drivers(file: &Source, out: &mut Found) {
     for path in file.paths() {
         let names = path.names();
-        let concrete = ["EpollDriver", "KqueueDriver", "PollDriver"];
-        let modules = ["epoll", "kqueue", "kqueue_shim", "poll"];
+        let concrete = [
+            "EpollDriver",
+            "KqueueDriver",
+            "PollDriver",
+            "PortableDriver",
+            "UringDriver",
+        ];
+        let modules = ["epoll", "kqueue", "kqueue_shim", "poll", "portable", "uring"];
         let stray = names.iter().any(|name| concrete.contains(name))
             || matches!(names[..], ["event_driver", module, ..] if modules.contains(&module))
             || names.windows(2).any(|pair| {

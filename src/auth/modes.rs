@@ -1,9 +1,11 @@
 //! Which methods and modes are offered to whom, and taken from whom (msgr2 §7.2): a function of
 //! what we are, what the peer is, and the configured lists.
 
+use std::fmt::Display;
+
 use crate::wire::EntityType;
 
-use super::{Method, Mode};
+use super::{AuthError, Method, Mode};
 
 /// The configured lists, the preferred first, named as Ceph names its options.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,6 +67,48 @@ impl Offers {
         }
     }
 
+    /// Sets one list by Ceph's name of the option, from its value: words such as `secure crc` or
+    /// `cephx, none`. Words that are not known here are passed over, as Ceph does with methods that
+    /// it was built without. False: there is no list of this name.
+    ///
+    /// ```
+    /// use async_messenger::auth::{Method, Mode, Offers};
+    ///
+    /// let mut offers = Offers::default();
+    /// assert!(offers.set("ms_client_mode", "secure")?);
+    /// assert!(offers.set("auth_client_required", "gss, cephx")?);
+    /// assert_eq!(offers.client_modes, [Mode::SECURE]);
+    /// assert_eq!(offers.client_methods, [Method::CEPHX]);
+    /// assert!(!offers.set("ms_type", "async")?);
+    /// # Ok::<(), async_messenger::auth::AuthError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If no word of the value is known. Nothing is changed then.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<bool, AuthError> {
+        let methods = match name {
+            "auth_cluster_required" => Some(&mut self.cluster_methods),
+            "auth_service_required" => Some(&mut self.service_methods),
+            "auth_client_required" => Some(&mut self.client_methods),
+            _ => None,
+        };
+        if let Some(list) = methods {
+            *list = words(name, value, &[Method::CEPHX, Method::NONE])?;
+            return Ok(true);
+        }
+        let modes = match name {
+            "ms_mon_cluster_mode" => &mut self.mon_cluster_modes,
+            "ms_mon_service_mode" => &mut self.mon_service_modes,
+            "ms_mon_client_mode" => &mut self.mon_client_modes,
+            "ms_cluster_mode" => &mut self.cluster_modes,
+            "ms_service_mode" => &mut self.service_modes,
+            "ms_client_mode" => &mut self.client_modes,
+            _ => return Ok(false),
+        };
+        *modes = words(name, value, &[Mode::CRC, Mode::SECURE])?;
+        Ok(true)
+    }
+
     /// What `own` offers to `peer`, and takes from it.
     #[must_use]
     pub fn of(&self, own: EntityType, peer: EntityType) -> Offer {
@@ -91,6 +135,22 @@ impl Offers {
             modes: modes.clone(),
         }
     }
+}
+
+/// The words of a value that are known, in their order.
+fn words<T: Copy + Display>(name: &str, value: &str, known: &[T]) -> Result<Vec<T>, AuthError> {
+    let words = value.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
+    let found = words.filter_map(|word| known.iter().find(|one| one.to_string() == word));
+    let found: Vec<T> = found.copied().collect();
+    if found.is_empty() {
+        let known: Vec<String> = known.iter().map(T::to_string).collect();
+        let text = format!(
+            "{name} = {value}: none of it is known here, which is {}",
+            known.join(" and ")
+        );
+        return Err(AuthError::Unsupported(text.into()));
+    }
+    Ok(found)
 }
 
 /// What is offered to one kind of peer, or taken from it; the preferred first.

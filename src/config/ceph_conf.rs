@@ -14,8 +14,8 @@ pub const CEPH_CONF_MAX: usize = 1 << 20;
 /// Values by normalized keys, with the lines where the keys are. The last one of a key counts.
 pub(super) type Section = BTreeMap<String, (usize, String)>;
 
-/// What some sections of a `ceph.conf` say, by normalized keys such as `mon_host`; a section that is
-/// named later wins. For options that are not a messenger's: see
+/// What some sections of a `ceph.conf` say, by normalized keys such as `mon_host`; a section that
+/// is named later wins. For options that are not a messenger's: see
 /// [`Config::apply_ceph_conf`](crate::Config::apply_ceph_conf) for those.
 ///
 /// ```

@@ -35,6 +35,10 @@ options! {
     "ms_async_op_threads" Number workers WORKERS_RANGE;
     "ms_crc_header" Flag checksums.header Any;
     "ms_crc_data" Flag checksums.data Any;
+    "ms_osd_compress_mode" Word compression.osd_mode Any;
+    "ms_osd_compress_min_size" Number compression.osd_min_size Any;
+    "ms_osd_compression_algorithm" Word compression.osd_algorithms Any;
+    "ms_compress_secure" Flag compression.secure Any;
     "ms_connection_ready_timeout" Seconds ready_timeout Positive;
     "ms_connection_idle_timeout" Seconds connection_idle_timeout Any;
     "ms_initial_backoff" Seconds initial_backoff Positive;
@@ -80,7 +84,7 @@ options! {
     "inject.seed" Seed inject.seed Any;
 }
 
-const NO_V2: &str = "it belongs to version 2 of the protocol, which is not spoken";
+const OFFERS: &str = "what is offered to whom is said by auth::Offers";
 const NO_TRANSPORT: &str = "the transport is TCP by the kernel";
 const NO_ABORT: &str = "a bad peer ends its connection, never the process";
 const NO_BIND: &str = "the addresses given to bind say the family and the protocol";
@@ -96,16 +100,12 @@ pub(super) const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("ms_cluster_type", NO_TRANSPORT),
     ("ms_async_rdma_*", NO_TRANSPORT),
     ("ms_dpdk_*", NO_TRANSPORT),
-    ("ms_mon_cluster_mode", NO_V2),
-    ("ms_mon_service_mode", NO_V2),
-    ("ms_mon_client_mode", NO_V2),
-    ("ms_cluster_mode", NO_V2),
-    ("ms_service_mode", NO_V2),
-    ("ms_client_mode", NO_V2),
-    ("ms_osd_compress_mode", NO_V2),
-    ("ms_osd_compress_min_size", NO_V2),
-    ("ms_osd_compression_algorithm", NO_V2),
-    ("ms_compress_secure", NO_V2),
+    ("ms_mon_cluster_mode", OFFERS),
+    ("ms_mon_service_mode", OFFERS),
+    ("ms_mon_client_mode", OFFERS),
+    ("ms_cluster_mode", OFFERS),
+    ("ms_service_mode", OFFERS),
+    ("ms_client_mode", OFFERS),
     ("ms_tcp_prefetch_max_size", PREFETCH),
     ("ms_die_on_bad_msg", NO_ABORT),
     ("ms_die_on_unhandled_msg", NO_ABORT),

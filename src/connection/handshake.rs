@@ -584,7 +584,10 @@ fn accepting(
                 let server = cx.shared.authority.server(peer_type);
                 core.handle_auth(server).map_err(Error::proto)?;
             }
-            Event::Denied(why) => tracing::info!(%why, "not let in"),
+            Event::Denied(why) => {
+                let phase = Phase::from(core.state());
+                tracing::info!(peer = %cx.seen, %phase, %why, "not let in");
+            }
             Event::Claim(claim) => return Ok(Some(Outcome::Claim(Claim::V2(claim)))),
             Event::Ready(opened) => return Ok(Some(Outcome::Accepted(Opened::v2(opened)))),
         }

@@ -700,6 +700,12 @@ impl Gate for TollGate<'_> {
         drop(self.tolls.take());
     }
 
+    fn grown(&mut self, by: u64) {
+        let [_, bytes, _, dispatch_bytes] = &mut self.tolls.held;
+        let held = [bytes, dispatch_bytes].into_iter().flatten();
+        held.for_each(|permit| permit.grow(by));
+    }
+
     fn admit(&mut self, toll: Toll, size: u64) -> bool {
         let session = &self.connection.0;
         match toll {

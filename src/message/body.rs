@@ -105,6 +105,11 @@ impl Segment {
         crc
     }
 
+    /// That CRC, if it was computed.
+    pub(crate) fn known_crc(&self) -> Option<u32> {
+        self.crc
+    }
+
     /// Moves the bytes out of whatever larger buffer they share.
     pub(super) fn compact(&mut self) {
         if !self.is_empty() {

@@ -209,11 +209,10 @@ impl Shared {
         numbers: &Numbers,
         authorizer: Option<(u32, Bytes)>,
     ) -> v1::ConnectorParams {
-        let own = self.addrs().as_legacy_addr();
         let addr = EntityAddr {
             kind: AddrType::Legacy,
             nonce: self.nonce(),
-            ..own
+            ..self.addrs().as_legacy_addr()
         };
         v1::ConnectorParams {
             name: self.name,
@@ -273,6 +272,7 @@ impl Shared {
             client_cookie: numbers.client_cookie,
             resume,
             checksums: self.config.checksums,
+            compression: self.config.compression.clone(),
         }
     }
 
@@ -295,6 +295,7 @@ impl Shared {
             addrs: self.addrs_at(at),
             peer_seen: seen,
             checksums: self.config.checksums,
+            compression: self.config.compression.clone(),
         })
     }
 

@@ -89,6 +89,12 @@ pub trait Gate {
     /// The peer has given up the message that was admitted last: what it has taken goes back. Only
     /// v2 knows that (msgr2 §5.9).
     fn aborted(&mut self) {}
+
+    /// The message that was admitted last was compressed and has so many payload bytes more than
+    /// it was admitted with. It has been received already and cannot wait: those behind it do.
+    fn grown(&mut self, by: u64) {
+        let _ = by;
+    }
 }
 
 /// What the open phase brings.

@@ -245,7 +245,7 @@ fn harness_command<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>)
     command
 }
 
-fn without_ceph_environment(command: &mut Command) {
+pub(crate) fn without_ceph_environment(command: &mut Command) {
     for variable in ["CEPH_ARGS", "CEPH_CONF", "CEPH_KEYRING"] {
         command.env_remove(variable);
     }

@@ -21,6 +21,8 @@ pub struct Faults {
     pub one_in: AtomicU32,
     /// How many have been broken.
     pub broken: AtomicU64,
+    /// Bytes that went to sockets.
+    pub written: AtomicU64,
     random: ManualEnv,
 }
 
@@ -30,6 +32,7 @@ impl Faults {
         Arc::new(Self {
             one_in: AtomicU32::new(one_in),
             broken: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             random: ManualEnv::new(seed),
         })
     }
@@ -145,12 +148,14 @@ impl WriteHalf for FaultyWriter {
         }
         // Short writes are legal, and cut messages where nobody expects it.
         let first = slices.iter().find(|slice| !slice.is_empty());
-        match first {
+        let written = match first {
             Some(first) if self.1.is_short() => self
                 .0
                 .write(&[IoSlice::new(&first[..first.len().div_ceil(2)])]),
             _ => self.0.write(slices),
-        }
+        }?;
+        self.1.written.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
     }
 
     fn shutdown(&mut self) {

@@ -93,8 +93,13 @@ pub fn keys() -> Keyring {
 /// Begins a messenger with [`config`], and with the keys that `MSGR` wants: one for each type of
 /// daemon, which all share, so that tickets are made without a monitor (cephx §9).
 pub fn builder(name: EntityName) -> Builder {
+    builder_for(msgr(), name)
+}
+
+/// The same, whatever `MSGR` says.
+pub fn builder_for(msgr: Msgr, name: EntityName) -> Builder {
     let builder = Messenger::builder(name).config(config());
-    let mode = match msgr() {
+    let mode = match msgr {
         Msgr::V1 | Msgr::V2 => return builder,
         Msgr::V1Cephx => Mode::CRC,
         Msgr::V2Secure => Mode::SECURE,

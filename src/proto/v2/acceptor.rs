@@ -15,7 +15,7 @@ use bytes::BytesMut;
 
 use super::banner::Banner;
 use super::claim::{Claim, Verdict, Wants};
-use super::compression;
+use super::compression::Compression;
 use super::control::{ClientIdent, Control, Reconnect, ServerIdent};
 use super::decoder::Decoder;
 use super::encoder::Encoder;
@@ -42,6 +42,8 @@ pub struct AcceptorParams {
     pub peer_seen: SocketAddr,
     /// Which checksums are made and checked; v2 only knows `data`, for all segments.
     pub checksums: Checksums,
+    /// Whether and how to compress.
+    pub compression: Compression,
 }
 
 /// What the caller has to know or to decide.
@@ -113,7 +115,8 @@ impl Acceptor {
     /// An acceptor that has sent nothing yet.
     #[must_use]
     pub fn new(params: AcceptorParams) -> Self {
-        let setup = Setup::new(Role::Server, params.banner, params.checksums);
+        let terms = params.compression.clone();
+        let setup = Setup::new(Role::Server, params.banner, params.checksums, terms);
         Self {
             params,
             setup,
@@ -271,10 +274,9 @@ impl Acceptor {
                 Step::Compression { mode, who },
                 Control::CompressionRequest { wanted, algorithms },
             ) => {
-                let chosen = compression::choose(wanted, &algorithms);
-                let (on, algorithm) = compression::answer(chosen);
-                let done = Control::CompressionDone { on, algorithm };
-                self.setup.send(&done, out)?;
+                let asked = (wanted, &algorithms[..]);
+                let peer = self.peer_type;
+                self.setup.answer_compression(peer, mode, asked, out)?;
                 self.step = Step::Session { mode, who };
                 Ok(None)
             }

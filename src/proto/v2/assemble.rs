@@ -6,8 +6,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::compression::{Algorithm, Packer};
 use super::frame::{
-    ALIGN_PAGE, ALIGN_WORD, INLINE_LEN, Late, Preamble, Revision, SEED, SEGMENTS_MAX, padded,
+    ALIGN_PAGE, ALIGN_WORD, FLAG_COMPRESSED, INLINE_LEN, Late, Preamble, Revision, SEED,
+    SEGMENTS_MAX, padded,
 };
 use super::tag;
 use crate::crypto::{Sealer, TAG_LEN};
@@ -17,8 +19,8 @@ use crate::wire::crc32c;
 
 /// Sealed frames are cut out of buffers of this size, so that small ones do not have one each.
 const CIPHER_BUFFER: usize = 64 << 10;
-/// From here on it is cheaper to convert a checksum that may be known than to compute another.
-const CONVERT_MIN: usize = 32 << 10;
+/// From here on it is cheaper to convert a checksum that is known than to compute another.
+const CONVERT_MIN: usize = 16 << 10;
 
 /// Where frames go to.
 pub trait Sink {
@@ -55,6 +57,7 @@ pub struct Assembler {
     /// Whether segments get checksums (msgr2 §5.10).
     sums: bool,
     sealer: Option<Sealer>,
+    packer: Option<Packer>,
     /// Room for sealed frames, unless they are long.
     cipher: BytesMut,
 }
@@ -67,6 +70,7 @@ impl Assembler {
             revision,
             sums,
             sealer,
+            packer: None,
             cipher: BytesMut::new(),
         }
     }
@@ -88,6 +92,11 @@ impl Assembler {
         self.sealer = Some(sealer);
     }
 
+    /// From the next frame on, those with at least so many bytes are compressed.
+    pub fn compress(&mut self, algorithm: Algorithm, min_size: u64) {
+        self.packer = Some(Packer::new(algorithm, min_size));
+    }
+
     /// Appends a frame; empty segments at its end are left away.
     ///
     /// # Errors
@@ -96,7 +105,23 @@ impl Assembler {
         &mut self,
         tag: u8,
         first: &[u8],
-        mut rest: [Segment; SEGMENTS_MAX - 1],
+        rest: [Segment; SEGMENTS_MAX - 1],
+        out: &mut impl Sink,
+    ) -> Result<(), ProtoError> {
+        let packed = self.packer.and_then(|packer| packer.pack(first, &rest));
+        match packed {
+            Some((first, rest)) => self.put(tag, FLAG_COMPRESSED, &first, rest, out),
+            None => self.put(tag, 0, first, rest, out),
+        }
+    }
+
+    /// Appends a frame of segments as they go over the wire.
+    fn put(
+        &mut self,
+        tag: u8,
+        flags: u8,
+        first: &[u8],
+        rest: [Segment; SEGMENTS_MAX - 1],
         out: &mut impl Sink,
     ) -> Result<(), ProtoError> {
         let [front, middle, data] = &rest;
@@ -106,7 +131,8 @@ impl Assembler {
             let fits = u32::try_from(size);
             *len = fits.map_err(|_| ProtoError::LocalBug("a segment of 4 GiB or more"))?;
         }
-        let preamble = Preamble::new(tag, lens);
+        let mut preamble = Preamble::new(tag, lens);
+        preamble.flags = flags;
         let page = if tag == tag::MESSAGE {
             ALIGN_PAGE
         } else {
@@ -117,7 +143,7 @@ impl Assembler {
             return self.seal(&preamble, &head, first, rest, out);
         }
         out.copy(&head);
-        let sums = self.sums.then(|| sums(first, &mut rest, preamble.count));
+        let sums = self.sums.then(|| sums(first, &rest, preamble.count));
         let sums = sums.unwrap_or_default().map(u32::to_le_bytes);
         out.copy(first);
         if self.revision == Revision::V1 && !first.is_empty() {
@@ -226,7 +252,7 @@ fn seal_from(from: usize, sealer: &mut Sealer, buf: &mut BytesMut) -> Result<usi
 }
 
 /// The checksums of the segments that are counted, 0 for the others.
-fn sums(first: &[u8], rest: &mut [Segment; SEGMENTS_MAX - 1], count: usize) -> [u32; SEGMENTS_MAX] {
+fn sums(first: &[u8], rest: &[Segment; SEGMENTS_MAX - 1], count: usize) -> [u32; SEGMENTS_MAX] {
     let mut sums = [0; SEGMENTS_MAX];
     sums[0] = crc32c(SEED, first);
     for (sum, segment) in sums[1..count].iter_mut().zip(rest) {
@@ -235,15 +261,43 @@ fn sums(first: &[u8], rest: &mut [Segment; SEGMENTS_MAX - 1], count: usize) -> [
     sums
 }
 
-/// The checksum with the seed of v2. That of seed 0, which a segment keeps, differs from it by what
-/// as many zeros make of the seed, since a CRC is linear.
-fn segment_crc(segment: &mut Segment) -> u32 {
+/// The checksum with the seed of v2. That of seed 0, which a segment may know, differs from it by
+/// what as many zeros make of the seed, since a CRC is linear.
+fn segment_crc(segment: &Segment) -> u32 {
     let len = segment.len();
-    if len >= CONVERT_MIN {
-        return segment.crc() ^ crc32c::crc32c_combine(SEED, 0, len);
+    match segment.known_crc() {
+        Some(crc) if len >= CONVERT_MIN => crc ^ behind_zeros(SEED, len),
+        _ => {
+            let chunks = segment.chunks().iter();
+            chunks.fold(SEED, |crc, chunk| crc32c(crc, chunk))
+        }
     }
-    let chunks = segment.chunks().iter();
-    chunks.fold(SEED, |crc, chunk| crc32c(crc, chunk))
+}
+
+/// The CRC of `len` zeros, from a seed: the seed times x to the power of their bits.
+fn behind_zeros(seed: u32, len: usize) -> u32 {
+    let mut out = seed;
+    // Squares of x^8, x to the power of 8, 16, 32, and so on.
+    let mut power = 1 << (31 - 8);
+    let mut bits = len;
+    while bits > 0 {
+        if bits & 1 == 1 {
+            out = multiply(power, out);
+        }
+        power = multiply(power, power);
+        bits >>= 1;
+    }
+    out
+}
+
+/// The product of two polynomials modulo that of CRC-32C; the highest bit is x^0.
+fn multiply(a: u32, mut b: u32) -> u32 {
+    let mut product = 0;
+    for bit in (0..32).rev() {
+        product ^= b & (a >> bit & 1).wrapping_neg();
+        b = b >> 1 ^ 0x82f6_3b78 & (b & 1).wrapping_neg();
+    }
+    product
 }
 
 #[cfg(test)]
@@ -262,7 +316,9 @@ mod tests {
         ] {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 31 + i / 256) as u8).collect();
             let mut segment = Segment::from(bytes.clone());
-            assert_eq!(segment_crc(&mut segment), crc32c(SEED, &bytes), "{len}");
+            assert_eq!(segment_crc(&segment), crc32c(SEED, &bytes), "{len}");
+            segment.crc();
+            assert_eq!(segment_crc(&segment), crc32c(SEED, &bytes), "{len} known");
         }
     }
 }

@@ -35,10 +35,10 @@ impl Banner {
     /// algorithm is compiled in.
     #[must_use]
     pub fn ours() -> Self {
-        let compression = if compression::ALGORITHMS.is_empty() {
-            0
-        } else {
+        let compression = if compression::any_compiled() {
             COMPRESSION
+        } else {
+            0
         };
         Self {
             supported: REVISION_1 | compression,

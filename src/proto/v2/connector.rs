@@ -13,7 +13,7 @@
 use bytes::BytesMut;
 
 use super::banner::Banner;
-use super::compression;
+use super::compression::Compression;
 use super::control::{ClientIdent, Control, Reconnect, ServerIdent};
 use super::decoder::Decoder;
 use super::encoder::Encoder;
@@ -52,6 +52,8 @@ pub struct ConnectorParams {
     pub resume: Option<Resume>,
     /// Which checksums are made and checked; v2 only knows `data`, for all segments.
     pub checksums: Checksums,
+    /// Whether and how to compress.
+    pub compression: Compression,
 }
 
 /// A session to go on with.
@@ -154,7 +156,8 @@ impl Connector {
     #[must_use]
     pub fn new(mut params: ConnectorParams, auth: Box<dyn AuthClient>) -> Self {
         params.peer_addr.kind = AddrType::Msgr2;
-        let setup = Setup::new(Role::Client, params.banner, params.checksums);
+        let terms = params.compression.clone();
+        let setup = Setup::new(Role::Client, params.banner, params.checksums, terms);
         let peer = EntityName::new(params.peer_type, -1);
         Self {
             params,
@@ -300,10 +303,8 @@ impl Connector {
                 self.on_trusted(mode, who, out)
             }
             (Step::Compression { mode, who }, Control::CompressionDone { on, algorithm }) => {
-                if on {
-                    let text = format!("it picked compression {algorithm}, we asked for none");
-                    return Err(ProtoError::misbehaved(text));
-                }
+                let peer = self.params.peer_type;
+                self.setup.take_compression(peer, mode, (on, algorithm))?;
                 self.ask(mode, who, out)?;
                 Ok(None)
             }
@@ -437,8 +438,8 @@ impl Connector {
             self.ask(mode, who, out)?;
             return Ok(None);
         }
-        let (wanted, algorithms) = compression::request();
-        let request = Control::CompressionRequest { wanted, algorithms };
+        let peer = self.params.peer_type;
+        let request = self.setup.compression_request(peer, mode);
         self.setup.send(&request, out)?;
         self.step = Step::Compression { mode, who };
         Ok(None)

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::control::{Control, Header2};
 use super::disassemble::{Body, Bounds, Disassembler, Frame};
-use super::frame::Preamble;
+use super::frame::{FLAG_COMPRESSED, Preamble};
 use super::state::State;
 use super::tag;
 use crate::message::{Message, Segment};
@@ -104,6 +104,7 @@ impl Decoder {
             self.state = State::Ready;
             match body {
                 Body::Frame(frame) if frame.tag == tag::MESSAGE => {
+                    self.settle(&frame, gate);
                     return self.message(frame).map(Decoded::Incoming);
                 }
                 Body::Frame(frame) => return self.control(&frame).map(Decoded::Incoming),
@@ -119,7 +120,8 @@ impl Decoder {
         if preamble.tag != tag::MESSAGE {
             return Ok(());
         }
-        if header < Header2::LEN as u64 {
+        let is_plain = preamble.flags & FLAG_COMPRESSED == 0;
+        if is_plain && header < Header2::LEN as u64 {
             let kind = DecodeErrorKind::Truncated {
                 needed: Header2::LEN,
                 left: header as usize,
@@ -144,6 +146,16 @@ impl Decoder {
                 return false;
             }
             self.state = next;
+        }
+    }
+
+    /// Shares were taken for what came over the wire. What a compressed message has beyond that
+    /// takes up memory as well, from now on.
+    fn settle(&self, frame: &Frame, gate: &mut dyn Gate) {
+        let parts = frame.segments[1..].iter();
+        let size: u64 = parts.map(|part| part.len() as u64).sum();
+        if size > self.size {
+            gate.grown(size - self.size);
         }
     }
 

@@ -9,6 +9,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::compression::{self, Algorithm};
 use super::frame::{
     FLAG_COMPRESSED, INLINE_LEN, Late, Layout, PREAMBLE_LEN, Preamble, Revision, SEED,
     SEGMENTS_MAX, padded,
@@ -56,23 +57,43 @@ impl Bounds {
     }
 
     fn check(&self, preamble: &Preamble) -> Result<(), ProtoError> {
-        let bounded = |what, got: u64, max: u32| {
-            let max = u64::from(max);
-            let error = ProtoError::Limit { what, got, max };
-            (got <= max).then_some(()).ok_or(error)
-        };
-        if preamble.tag != tag::MESSAGE {
-            return bounded("control frame", preamble.size(), self.control);
-        }
-        let Some(limits) = self.message else {
+        let is_message = preamble.tag == tag::MESSAGE;
+        if is_message && self.message.is_none() {
             let text = "a message before the session is open";
             return Err(ProtoError::misbehaved(text));
+        }
+        for (i, len) in preamble.lens.iter().enumerate() {
+            let (what, max, is_shared) = self.of_segment(preamble.tag, i);
+            let max = match preamble.flags & FLAG_COMPRESSED {
+                0 => max,
+                _ => compression::packed_max(max),
+            };
+            let got = if is_shared {
+                preamble.size()
+            } else {
+                u64::from(*len)
+            };
+            let max = u64::from(max);
+            if got > max {
+                return Err(ProtoError::Limit { what, got, max });
+            }
+        }
+        Ok(())
+    }
+
+    /// The bound of one segment of a frame: what it is called, how many bytes it may have, and
+    /// whether this is for all segments of the frame together.
+    pub(super) fn of_segment(&self, tag: u8, segment: usize) -> (&'static str, u32, bool) {
+        let limits = match self.message {
+            Some(limits) if tag == tag::MESSAGE => limits,
+            _ => return ("control frame", self.control, true),
         };
-        let [header, front, middle, data] = preamble.lens;
-        bounded("message header", header.into(), HEADER_MAX)?;
-        bounded("front segment", front.into(), limits.front_max)?;
-        bounded("middle segment", middle.into(), limits.middle_max)?;
-        bounded("data segment", data.into(), limits.data_max)
+        match segment {
+            0 => ("message header", HEADER_MAX, false),
+            1 => ("front segment", limits.front_max, false),
+            2 => ("middle segment", limits.middle_max, false),
+            _ => ("data segment", limits.data_max, false),
+        }
     }
 }
 
@@ -111,6 +132,8 @@ pub struct Disassembler {
     /// Whether the checksums of segments count (msgr2 §5.10).
     sums: bool,
     opener: Option<Opener>,
+    /// What was agreed on, and only then a frame may be compressed.
+    algorithm: Option<Algorithm>,
     current: Option<Current>,
     /// A copy of everything that was taken, while there is one.
     pub(super) transcript: Option<Vec<u8>>,
@@ -120,6 +143,7 @@ pub struct Disassembler {
 #[derive(Debug)]
 struct Current {
     preamble: Preamble,
+    bounds: Bounds,
     layout: Layout,
     /// The beginning of the first segment, in 2.1, encrypted.
     inline: [u8; INLINE_LEN],
@@ -150,6 +174,7 @@ impl Disassembler {
             revision,
             sums,
             opener,
+            algorithm: None,
             current: None,
             transcript: None,
         }
@@ -159,6 +184,11 @@ impl Disassembler {
     pub(super) fn decrypt(&mut self, opener: Opener) {
         debug_assert!(self.current.is_none(), "in the middle of a frame");
         self.opener = Some(opener);
+    }
+
+    /// From the next frame on, frames may be compressed by this algorithm.
+    pub fn decompress(&mut self, algorithm: Algorithm) {
+        self.algorithm = Some(algorithm);
     }
 
     /// Whether it decrypts.
@@ -202,13 +232,14 @@ impl Disassembler {
             }
         }
         let preamble = Preamble::decode(&head)?;
-        if preamble.flags & FLAG_COMPRESSED != 0 {
+        if preamble.flags & FLAG_COMPRESSED != 0 && self.algorithm.is_none() {
             let text = "a compressed frame, and compression was not agreed on";
             return Err(ProtoError::misbehaved(text));
         }
         bounds.check(&preamble)?;
         self.current = Some(Current {
             preamble,
+            bounds: *bounds,
             layout: Layout::new(self.revision, self.is_secure(), &preamble),
             inline,
             fill: None,
@@ -219,7 +250,7 @@ impl Disassembler {
     /// Takes the body of the frame whose preamble has been taken. `None`: it is not complete.
     ///
     /// # Errors
-    /// If a checksum or a tag does not fit.
+    /// If a checksum or a tag does not fit, or it does not decompress to something in its bounds.
     pub fn body(&mut self, rx: &mut BytesMut) -> Result<Option<Body>, ProtoError> {
         let Some(current) = &mut self.current else {
             return Err(ProtoError::LocalBug("a body without a preamble"));
@@ -236,18 +267,24 @@ impl Disassembler {
         let Some(current) = self.current.take() else {
             return Ok(None);
         };
-        let (late, segments) = match &mut self.opener {
+        let (late, mut segments) = match &mut self.opener {
             Some(opener) => current.opened(lead, opener, body)?,
             None => current.checked(sums.then_some(crcs), &body.freeze())?,
         };
-        Ok(Some(match late {
-            Late::Aborted => Body::Aborted,
-            Late::Complete => Body::Frame(Frame {
-                tag: current.preamble.tag,
-                count: current.preamble.count,
-                segments,
-            }),
-        }))
+        if late == Late::Aborted {
+            return Ok(Some(Body::Aborted));
+        }
+        let Preamble {
+            tag, count, flags, ..
+        } = current.preamble;
+        if let Some(algorithm) = self.algorithm.filter(|_| flags & FLAG_COMPRESSED != 0) {
+            compression::unpack(algorithm, tag, &current.bounds, &mut segments)?;
+        }
+        Ok(Some(Body::Frame(Frame {
+            tag,
+            count,
+            segments,
+        })))
     }
 
     /// The buffer that the next bytes of the stream belong to, if it is not the input buffer. While
@@ -402,7 +439,7 @@ fn open(opener: &mut Opener, text: &mut [u8], part: Part) -> Result<(), ProtoErr
     opener.open(text, tag).map_err(|_| tampered)
 }
 
-fn part(tag: u8, segment: usize) -> Part {
+pub(super) fn part(tag: u8, segment: usize) -> Part {
     match (tag, segment) {
         (tag::MESSAGE, 0) => Part::Header,
         (tag::MESSAGE, 1) => Part::Front,

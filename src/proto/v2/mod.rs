@@ -26,6 +26,7 @@ pub use arbitrate::{Attempt, Decision, Existing, Stage, arbitrate, compare};
 pub use assemble::{Assembler, Sink};
 pub use banner::Banner;
 pub use claim::{Claim, Verdict, Wants, vet};
+pub use compression::{Algorithm, Algorithms, CompressMode, Compression};
 pub use connector::{Connector, ConnectorEvent, ConnectorParams, Resume};
 pub use control::{ClientIdent, Control, Reconnect, SIGNATURE_LEN, ServerIdent};
 pub use decoder::Decoder;

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::assemble::Assembler;
 use super::banner::Banner;
+use super::compression::{Algorithm, CompressMode, Compression};
 use super::control::{Control, SIGNATURE_LEN};
 use super::decoder::Decoder;
 use super::disassemble::{Body, Bounds, Disassembler};
@@ -22,7 +23,7 @@ use crate::crypto::{self, NonceStep, Role, session_ciphers};
 use crate::message::Segment;
 use crate::proto::error::ProtoError;
 use crate::proto::{Checksums, Limits};
-use crate::wire::{AddrVec, EntityName, features};
+use crate::wire::{AddrVec, EntityName, EntityType, features};
 
 /// The most bytes of one direction that are kept for the signatures.
 const TRANSCRIPT_MAX: usize = 1 << 20;
@@ -84,6 +85,7 @@ pub(super) struct Setup {
     bounds: Bounds,
     /// What was sent, until it is signed.
     sent: Option<Vec<u8>>,
+    terms: Compression,
     /// Whether compression is to be negotiated.
     pub(super) compression: bool,
     rounds: u32,
@@ -111,7 +113,12 @@ impl Signatures {
 }
 
 impl Setup {
-    pub(super) fn new(role: Role, banner: Banner, checksums: Checksums) -> Self {
+    pub(super) fn new(
+        role: Role,
+        banner: Banner,
+        checksums: Checksums,
+        terms: Compression,
+    ) -> Self {
         let mut reads = Disassembler::new(Revision::V0, None, checksums.data);
         reads.transcript = Some(Vec::new());
         Self {
@@ -122,6 +129,7 @@ impl Setup {
             writes: Assembler::new(Revision::V0, None, checksums.data),
             bounds: Bounds::STRANGER,
             sent: Some(Vec::new()),
+            terms,
             compression: false,
             rounds: 0,
             attempts: 0,
@@ -242,6 +250,67 @@ impl Setup {
     /// The peer's signature was right.
     pub(super) fn trust(&mut self) {
         self.bounds = Bounds::KNOWN;
+    }
+
+    fn wants_compression(&self, peer: EntityType, mode: Mode) -> bool {
+        self.terms.mode(peer, mode == Mode::SECURE) != CompressMode::None
+    }
+
+    /// What the connecting side asks for.
+    pub(super) fn compression_request(&self, peer: EntityType, mode: Mode) -> Control {
+        let methods = self.terms.methods(peer).into_iter();
+        Control::CompressionRequest {
+            wanted: self.wants_compression(peer, mode),
+            algorithms: methods.map(Algorithm::number).collect(),
+        }
+    }
+
+    /// The connecting side has been told this.
+    pub(super) fn take_compression(
+        &mut self,
+        peer: EntityType,
+        mode: Mode,
+        (on, number): (bool, u32),
+    ) -> Result<(), ProtoError> {
+        if !on {
+            return Ok(());
+        }
+        let text = if self.wants_compression(peer, mode) {
+            if let Some(algorithm) = self.terms.pick(peer, &[number]) {
+                self.compress(algorithm);
+                return Ok(());
+            }
+            format!("it picked compression {number}, which we did not offer")
+        } else {
+            format!("it picked compression {number}, we asked for none")
+        };
+        Err(ProtoError::misbehaved(text))
+    }
+
+    /// The accepting side has been asked for this: answers, and then does it.
+    pub(super) fn answer_compression(
+        &mut self,
+        peer: EntityType,
+        mode: Mode,
+        (wanted, theirs): (bool, &[u32]),
+        out: &mut BytesMut,
+    ) -> Result<(), ProtoError> {
+        let both = wanted && self.wants_compression(peer, mode);
+        let chosen = self.terms.pick(peer, theirs).filter(|_| both);
+        let done = Control::CompressionDone {
+            on: chosen.is_some(),
+            algorithm: chosen.map_or(0, Algorithm::number),
+        };
+        self.send(&done, out)?;
+        if let Some(algorithm) = chosen {
+            self.compress(algorithm);
+        }
+        Ok(())
+    }
+
+    fn compress(&mut self, algorithm: Algorithm) {
+        self.writes.compress(algorithm, self.terms.osd_min_size);
+        self.reads.decompress(algorithm);
     }
 
     /// Both halves of the open phase.
