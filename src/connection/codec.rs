@@ -61,6 +61,13 @@ impl Writing {
         matches!(self, Self::V2(_))
     }
 
+    /// Exchanges the room for encrypted bytes, of which a thread needs one and a connection none.
+    pub(super) fn swap_room(&mut self, room: &mut BytesMut) {
+        if let Self::V2(encoder) = self {
+            encoder.swap_room(room);
+        }
+    }
+
     /// Appends a message as number `seq`; all up to `ack_seq` have arrived.
     pub(super) fn message(
         &mut self,

@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+
 use super::codec::Writing;
 use super::queue::{Control, Gate, SendQueue};
 use crate::error::SendError;
@@ -38,6 +40,8 @@ thread_local! {
     /// Messages between the queue and their encoding, which is outside of the queue's lock. Empty
     /// between flushes; here for its allocation, which each session would have otherwise.
     static TAKEN: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+    /// Where this thread encrypts.
+    static ROOM: Cell<BytesMut> = Cell::new(BytesMut::new());
 }
 
 pub(super) struct Outbox {
@@ -255,6 +259,23 @@ impl Outbox {
         waiting: &mut Vec<Waker>,
     ) -> io::Result<Flushed> {
         let mut tx = self.tx();
+        let mut room = ROOM.take();
+        tx.swap_room(&mut room);
+        // What the handshake has left there.
+        room = BytesMut::new();
+        let flushed = self.flush_with(&mut tx, budget, stamp, (taken, waiting));
+        tx.swap_room(&mut room);
+        ROOM.set(room);
+        flushed
+    }
+
+    fn flush_with(
+        &self,
+        tx: &mut Tx,
+        budget: usize,
+        stamp: impl Fn() -> Timespec,
+        (taken, waiting): (&mut Vec<Message>, &mut Vec<Waker>),
+    ) -> io::Result<Flushed> {
         let mut written = 0;
         loop {
             while !tx.batch.is_empty() {
@@ -410,6 +431,12 @@ impl Outbox {
 }
 
 impl Tx {
+    fn swap_room(&mut self, room: &mut BytesMut) {
+        if let Some(link) = &mut self.link {
+            link.writing.swap_room(room);
+        }
+    }
+
     fn write(&mut self) -> io::Result<usize> {
         let Some(link) = &mut self.link else {
             // The home worker took the link; what was encoded for it is void.

@@ -139,8 +139,11 @@ impl SendQueue {
         let priority = message.head().priority;
         let at = self.lanes.partition_point(|(p, _)| *p > priority);
         if self.lanes.get(at).is_none_or(|(p, _)| *p != priority) {
-            self.lanes
-                .insert(at, (priority, std::mem::take(&mut self.spare)));
+            let mut lane = std::mem::take(&mut self.spare);
+            // Most connections never have two messages waiting, and a first growth is to four.
+            lane.reserve_exact(1);
+            self.lanes.reserve_exact(1);
+            self.lanes.insert(at, (priority, lane));
         }
         self.lanes[at].1.push_back((message, now));
         Ok(())

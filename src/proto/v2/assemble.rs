@@ -81,10 +81,9 @@ impl Assembler {
         self.revision
     }
 
-    /// Whether it encrypts.
-    #[must_use]
-    pub fn is_secure(&self) -> bool {
-        self.sealer.is_some()
+    /// Exchanges the room for sealed frames, so that assemblers which rest need not keep one each.
+    pub fn swap_room(&mut self, room: &mut BytesMut) {
+        std::mem::swap(&mut self.cipher, room);
     }
 
     /// From the next frame on, it encrypts.

@@ -3,6 +3,8 @@
 //! Lives behind the session's send lock. In the plain mode payload bytes are passed on by
 //! reference, in the encrypted one they are copied once.
 
+use bytes::BytesMut;
+
 use super::assemble::Assembler;
 use super::control::{Control, Header2};
 use super::tag;
@@ -26,10 +28,9 @@ impl Encoder {
         Self { frames }
     }
 
-    /// Whether it encrypts, so that checksums of payloads are of no use.
-    #[must_use]
-    pub fn is_secure(&self) -> bool {
-        self.frames.is_secure()
+    /// Exchanges the room for sealed frames; see [`Assembler::swap_room`].
+    pub fn swap_room(&mut self, room: &mut BytesMut) {
+        self.frames.swap_room(room);
     }
 
     /// Appends a message as number `seq`; all messages up to `ack_seq` have been received.
