@@ -1,7 +1,8 @@
-//! Writes an object to a real OSD, reads it back and compares; see `USAGE` below.
+//! Writes an object to a real OSD, reads it back and compares; the usage is in `options`.
 //!
 //! A monitor says in which placement group the object is, and which OSD to talk to; that OSD is
-//! spoken to by the same version of the protocol as the monitor. Prints one line with the rates.
+//! spoken to by the same version of the protocol as the monitor. An object that has the name already
+//! is replaced; it is removed in the end, without `--keep`. Prints one line with the rates.
 
 mod options;
 
@@ -18,7 +19,9 @@ use async_messenger::messages::{
 };
 use async_messenger::mon::{Client, Command, Settings};
 use async_messenger::wire::{AddrType, AddrVec, EntityName, EntityType, MsgHead, Reader, features};
-use async_messenger::{Connection, ConnectionEvent, Dispatcher, Handled, Messenger, Policy};
+use async_messenger::{
+    Config, Connection, ConnectionEvent, Dispatcher, Handled, Messenger, Policy,
+};
 use bytes::Bytes;
 use options::{Options, USAGE};
 
@@ -240,7 +243,14 @@ fn fresh_bytes(size: usize) -> Result<Bytes, Failure> {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
+    let config = Config {
+        driver: options.driver,
+        // Who names one wants that one.
+        driver_strict: true,
+        ..Config::default()
+    };
     let messenger = Messenger::builder(EntityName::client(-1))
+        .config(config)
         .credentials(options.credentials.clone())
         .policy(EntityType::OSD, Policy::lossy_client(MOSDOp::FEATURES))
         .build()?;

@@ -2,13 +2,15 @@
 
 use std::error::Error;
 
-use async_messenger::Credentials;
 use async_messenger::auth::{Keyring, Method, Mode, Offers};
 use async_messenger::mon;
 use async_messenger::wire::{AddrVec, AuthName};
+use async_messenger::{Credentials, DriverKind};
+use zeroize::Zeroizing;
 
 pub(crate) const USAGE: &str = "object_io --mon ADDR [--keyring FILE] [--name client.admin] \
-     [--mode crc|secure] [--pool test] [--object NAME] [--size 4MiB] [--keep]";
+     [--mode crc|secure] [--pool test] [--object NAME] [--size 4MiB] \
+     [--driver NAME] [--keep]";
 
 /// Bytes of an object, as Ceph's `osd_max_object_size`.
 const SIZE_MAX: usize = 128 << 20;
@@ -19,6 +21,7 @@ pub(crate) struct Options {
     pub(crate) pool: String,
     pub(crate) object: String,
     pub(crate) size: usize,
+    pub(crate) driver: DriverKind,
     /// Leave the object where it is.
     pub(crate) keep: bool,
 }
@@ -29,6 +32,7 @@ impl Options {
         let mut name: AuthName = "client.admin".parse()?;
         let (mut pool, mut object) = ("test".to_owned(), "object_io".to_owned());
         let (mut size, mut keep) = (4 << 20, false);
+        let mut driver = DriverKind::default_for_target();
         while let Some(arg) = args.next() {
             if arg == "--keep" {
                 keep = true;
@@ -39,13 +43,18 @@ impl Options {
                 .ok_or("an option that is unknown, or without a value")?;
             match arg.as_str() {
                 "--mon" => monitors = Some(mon::parse_hosts(&value)?),
-                "--keyring" => keyring = Some(Keyring::parse(&std::fs::read_to_string(value)?)?),
+                "--keyring" => {
+                    // Keys are not left in memory.
+                    let text = Zeroizing::new(std::fs::read_to_string(value)?);
+                    keyring = Some(Keyring::parse(&text)?);
+                }
                 "--name" => name = value.parse()?,
                 "--mode" if value == "crc" => modes = vec![Mode::CRC],
                 "--mode" if value == "secure" => modes = vec![Mode::SECURE],
                 "--pool" => pool = plain(value)?,
                 "--object" => object = plain(value)?,
                 "--size" => size = parse_size(&value)?,
+                "--driver" => driver = value.parse()?,
                 _ => return Err(format!("{arg} {value}: what is that?").into()),
             }
         }
@@ -60,6 +69,7 @@ impl Options {
             pool,
             object,
             size,
+            driver,
             keep,
         })
     }

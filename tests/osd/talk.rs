@@ -1,18 +1,51 @@
 //! What was said on a link, read from its recorded bytes by a reader of its own: not by the code
-//! under test.
+//! under test. `plain` is the reader of v1, [`frames`](super::frames) that of v2.
+
+/// What the accepting side says to who wants a session, in the words of both versions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reply {
+    /// READY, or SERVER_IDENT: a new session.
+    New,
+    /// SEQ, which v1 also says of new ones; or SESSION_RECONNECT_OK.
+    GoesOn,
+    /// RESETSESSION, or SESSION_RESET.
+    Reset,
+    RetrySession,
+    RetryGlobal,
+    Wait,
+}
+
+impl Reply {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::New,
+        Self::GoesOn,
+        Self::Reset,
+        Self::RetrySession,
+        Self::RetryGlobal,
+        Self::Wait,
+    ];
+}
 
 /// One link, as far as it got.
 #[derive(Debug)]
 pub(crate) struct Talk {
     /// This side connected.
     pub(crate) dialed: bool,
-    /// Tags of the replies (msgr1 §2), in their order.
-    pub(crate) replies: Vec<u8>,
+    pub(crate) replies: Vec<Reply>,
     /// `[the peer's, ours]`, if the sides have told each other what they have got.
     pub(crate) in_seqs: Option<[u64; 2]>,
+    /// By which the connecting side named the session to go on with, in v2.
+    pub(crate) name: Option<Name>,
     /// What this side sent in the open phase, and what it received.
     pub(crate) sent: Speech,
     pub(crate) received: Speech,
+}
+
+/// A session of v2: its two cookies, and how often it has been reconnected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Name {
+    pub(crate) cookies: [u64; 2],
+    pub(crate) connect_seq: u64,
 }
 
 /// The complete messages and acknowledgements of one direction.
@@ -22,32 +55,17 @@ pub(crate) struct Speech {
     pub(crate) acks: Vec<u64>,
 }
 
-pub(crate) const READY: u8 = 1;
-pub(crate) const RESETSESSION: u8 = 2;
-pub(crate) const RETRY_SESSION: u8 = 4;
-pub(crate) const RETRY_GLOBAL: u8 = 5;
-pub(crate) const SEQ: u8 = 13;
-/// The reply tags that a test wants to see counted.
-pub(crate) const REPLIES: [(u8, &str); 6] = [
-    (READY, "READY"),
-    (RESETSESSION, "RESETSESSION"),
-    (3, "WAIT"),
-    (RETRY_SESSION, "RETRY_SESSION"),
-    (RETRY_GLOBAL, "RETRY_GLOBAL"),
-    (SEQ, "SEQ"),
-];
-
 /// Reads from the front; `None` is the end of what was recorded.
-struct Cursor<'a>(&'a [u8]);
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
@@ -59,20 +77,27 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> usize {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> usize {
     let word = bytes[at..at + 4].try_into().expect("four bytes");
     u32::from_le_bytes(word) as usize
 }
 
 impl Talk {
-    pub(crate) fn new(dialed: bool, [sent, received]: &[Vec<u8>; 2]) -> Self {
-        let mut talk = Self {
+    /// One that has not got anywhere.
+    pub(crate) fn silent(dialed: bool) -> Self {
+        Self {
             dialed,
             replies: Vec::new(),
             in_seqs: None,
+            name: None,
             sent: Speech::default(),
             received: Speech::default(),
-        };
+        }
+    }
+
+    /// Reads what was spoken in v1.
+    pub(crate) fn plain(dialed: bool, [sent, received]: &[Vec<u8>; 2]) -> Self {
+        let mut talk = Self::silent(dialed);
         let (mut ours, mut theirs) = (Cursor(sent), Cursor(received));
         if talk.handshake(&mut ours, &mut theirs).is_some() {
             talk.sent.read(&mut ours);
@@ -83,8 +108,7 @@ impl Talk {
 
     /// `None`: it did not get through.
     fn handshake<'a>(&mut self, ours: &mut Cursor<'a>, theirs: &mut Cursor<'a>) -> Option<()> {
-        let dialed = self.dialed;
-        let (connector, acceptor) = if dialed {
+        let (connector, acceptor) = if self.dialed {
             (ours, theirs)
         } else {
             (theirs, ours)
@@ -93,22 +117,39 @@ impl Talk {
         connector.take(9 + 136)?;
         loop {
             connector.with_authorizer(33)?;
-            let reply = acceptor.with_authorizer(26)?[0];
+            let reply = match acceptor.with_authorizer(26)?[0] {
+                1 => Reply::New,
+                2 => Reply::Reset,
+                3 => Reply::Wait,
+                4 => Reply::RetrySession,
+                5 => Reply::RetryGlobal,
+                13 => Reply::GoesOn,
+                tag => panic!("tag {tag} in a handshake"),
+            };
             self.replies.push(reply);
-            if reply == READY {
+            if reply == Reply::New {
                 return Some(());
             }
-            if reply == SEQ {
+            if reply == Reply::GoesOn {
                 let seqs = [acceptor.u64()?, connector.u64()?];
-                self.in_seqs = Some(if dialed { seqs } else { [seqs[1], seqs[0]] });
+                self.tell(seqs);
                 return Some(());
             }
         }
     }
 
+    /// What the accepting and the connecting side say that they have got.
+    pub(crate) fn tell(&mut self, [acceptor, connector]: [u64; 2]) {
+        self.in_seqs = Some(if self.dialed {
+            [acceptor, connector]
+        } else {
+            [connector, acceptor]
+        });
+    }
+
     /// The handshake was done.
     pub(crate) fn is_open(&self) -> bool {
-        self.in_seqs.is_some() || self.replies.last() == Some(&READY)
+        self.in_seqs.is_some() || self.replies.last() == Some(&Reply::New)
     }
 }
 

@@ -111,7 +111,9 @@ impl Stack for TapStack {
         from: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Stream> {
-        Ok(self.wire.tap(self.inner.connect(addr, from, options)?, true))
+        Ok(self
+            .wire
+            .tap(self.inner.connect(addr, from, options)?, true))
     }
 }
 
