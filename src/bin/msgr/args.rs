@@ -133,7 +133,7 @@ pub(crate) struct MonCommandArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen, as v1:IP:PORT, v2:IP:PORT or both: [v2:IP:PORT,v1:IP:PORT]; port 0 takes
+    /// Where to listen, as v1:IP:PORT, v2:IP:PORT or both: `[v2:IP:PORT,v1:IP:PORT]`; port 0 takes
     /// any free one
     #[arg(value_name = "ADDR", value_parser = own)]
     pub(crate) addr: Own,
