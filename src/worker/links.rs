@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventCenter;
 use crate::messenger::{ConnectionEvent, Ready};
 use crate::proto::v1::State;
+use crate::proto::v2::State as State2;
 use crate::proto::{Phase, Version};
 use crate::throttle::Permit;
 
@@ -288,7 +289,11 @@ impl WorkerState {
         if peer.link.as_ref().is_some_and(Link::is_connecting) {
             return self.connect_failed(center, slot, error);
         }
-        if session.is_lossy() || peer.is_stillborn(&session) {
+        // What does not fit by then will not fit the next time either (msgr2 §4, §6.3).
+        let early = [State2::BannerConnecting, State2::HelloConnecting].map(Phase::V2);
+        let never_fits =
+            error.kind() == ErrorKind::Incompatible && state.is_some_and(|s| early.contains(&s));
+        if session.is_lossy() || peer.is_stillborn(&session) || never_fits {
             return self.end(center, slot, error);
         }
         let error = error.at(peer.addr, state);
