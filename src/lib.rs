@@ -77,7 +77,7 @@
 //! |---|---|
 //! | endpoints, policies, dispatchers | [`messenger`], with [`Config`] and [`Stats`] |
 //! | messages and payloads of one's own | [`message`] |
-//! | the typed messages of monitors and heartbeats | [`messages`] |
+//! | the typed messages of monitors, object requests and heartbeats | [`messages`] |
 //! | a client of monitors: log-in, commands, maps | [`mon`] |
 //! | bounds on what is in flight | [`throttle`] |
 //! | who may connect | [`Credentials`], [`Authority`] and [`auth`] |

@@ -404,7 +404,7 @@ fn a_cluster_of_one_node() {
         let wanted = [
             "line 18: ms_bind_msgr2 = true: the addresses given to bind",
             "line 19: ms_bind_msgr1 = true: the addresses given to bind",
-            "line 20: ms_cluster_mode = crc: it belongs to version 2",
+            "line 20: ms_cluster_mode = crc: what is offered to whom",
             "line 21: ms_type = async+posix: the transport is TCP",
             "line 29: ms_from_the_future = 1: there is no such option",
         ];

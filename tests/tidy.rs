@@ -279,7 +279,14 @@ fn drivers(file: &Source, out: &mut Found) {
             "PortableDriver",
             "UringDriver",
         ];
-        let modules = ["epoll", "kqueue", "kqueue_shim", "poll", "portable", "uring"];
+        let modules = [
+            "epoll",
+            "kqueue",
+            "kqueue_shim",
+            "poll",
+            "portable",
+            "uring",
+        ];
         let stray = names.iter().any(|name| concrete.contains(name))
             || matches!(names[..], ["event_driver", module, ..] if modules.contains(&module))
             || names.windows(2).any(|pair| {

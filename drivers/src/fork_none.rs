@@ -1,4 +1,4 @@
-//! For systems where a process has no copies: the calling one is always the one that made something.
+//! For systems where a process has no copies: whatever there is was made by the calling one.
 
 use std::io;
 

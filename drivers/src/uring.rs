@@ -10,7 +10,8 @@
 //! Requests are named by slot and serial number, so completions of removed ones are recognised.
 //! A ring belongs to the thread that uses it, which makes it fast: nobody else submits, and
 //! completions are worked out by that thread's own calls. A driver that moves to another thread
-//! takes a new ring and asks for everything again; its first wait there may end for nothing.
+//! after its first wait takes a new ring and asks for everything again; its first wait there may
+//! end for nothing.
 //! Used by one thread at a time.
 
 use std::io;
@@ -53,8 +54,8 @@ struct Watch {
     renew: bool,
     /// Whether it is in the list of changes.
     changed: bool,
-    /// Where its event is in what the wait returns, if it is there.
-    index: usize,
+    /// Where its event is in what the wait returns, if it is there; below `EVENTS_PER_WAIT`.
+    index: u16,
 }
 
 struct UringDriver {
@@ -65,8 +66,8 @@ struct UringDriver {
     /// Whether the bell has rung since the last wait returned.
     rung: bool,
     table: Table<Watch>,
-    /// Whose request is not what it should be. Sources may have left since.
-    changes: Vec<Token>,
+    /// The slots whose request is not what it should be. Sources may have left since.
+    changes: Vec<u32>,
     serial: u32,
     process: Process,
 }
@@ -99,12 +100,16 @@ impl UringDriver {
         Ok(())
     }
 
-    /// Takes a new ring if this thread is not the one that the ring belongs to.
+    /// Takes the ring, or a new one if it is another thread's.
     fn settle(&mut self) -> io::Result<()> {
         if self.ring.is_of_this_thread() {
             return Ok(());
         }
+        if !self.ring.is_claimed() {
+            return self.ring.claim();
+        }
         self.ring = Ring::new(self.process)?;
+        self.ring.claim()?;
         self.bell_serial = 0;
         self.changes.clear();
         for (token, entry) in self.table.tenants() {
@@ -128,8 +133,8 @@ impl UringDriver {
             self.bell_serial = serial;
         }
         let mut removed = false;
-        while let Some(&token) = self.changes.last() {
-            if let Ok(entry) = self.table.get_mut(token) {
+        while let Some(&slot) = self.changes.last() {
+            if let Some((token, entry)) = self.table.tenant(slot as usize) {
                 removed |= renew(&mut self.ring, &mut self.serial, token, entry)?;
                 entry.state.changed = false;
             }
@@ -170,10 +175,10 @@ impl UringDriver {
             if ready.is_empty() {
                 continue;
             }
-            match out.get_mut(watch.index) {
+            match out.get_mut(usize::from(watch.index)) {
                 Some(event) if event.token == token => event.ready |= ready,
                 _ => {
-                    watch.index = out.len();
+                    watch.index = out.len() as u16;
                     out.push(Event { token, ready });
                 }
             }
@@ -265,9 +270,9 @@ fn next(serial: &mut u32) -> u32 {
 }
 
 /// Puts a source into the list of changes.
-fn note(changes: &mut Vec<Token>, token: Token, watch: &mut Watch) {
+fn note(changes: &mut Vec<u32>, token: Token, watch: &mut Watch) {
     if !std::mem::replace(&mut watch.changed, true) {
-        changes.push(token);
+        changes.push(token.slot);
     }
 }
 

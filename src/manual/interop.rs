@@ -34,6 +34,8 @@
 //! msgr mon-map v1:10.0.0.1:6789                               who the monitors are
 //! msgr mon-command v1:10.0.0.1:6789 '{"prefix":"status"}'     what `ceph -s` asks
 //! msgr serve v1:127.0.0.1:6789 --mon                          a stand-in for a monitor
+//! msgr -v serve [v2:127.0.0.1:3300,v1:127.0.0.1:6789] --mon --keyring users.keyring
+//!                                        the same with keys; -v says who was not let in, and why
 //! ceph -c /dev/null -k /dev/null --auth-client-required=none -m v1:127.0.0.1:6789 ping mon.a
 //! ```
 //!
@@ -49,6 +51,7 @@
 //! | `msgr mon-command` | `ceph-mon` | the status JSON; an answer of 70 KB whole; an unknown command refused in the monitor's words |
 //! | `msgr mon-map`, `mon-command` | a `ceph-mon` with cephx | exit code 4 |
 //! | `msgr serve --mon` | `ceph ping`, `ceph -s` | both succeed and print our answers, also while strangers send garbage |
+//! | `msgr serve --mon` | `ceph`, python3-rados | v1 and v2 with none, v1, v2 crc and v2 secure with cephx, both addresses at once; tickets renewed; wrong keys, names, methods and modes refused (`tests/serve`) |
 //! | a heartbeat client | `ceph-osd`, heartbeat port | every ping is answered |
 //! | `msgr` | a v2-only monitor, silent, deaf and foreign servers | the exit code and the text |
 //!

@@ -161,6 +161,8 @@
 //! | 16.9 | [`MMonCommand`](crate::messages::MMonCommand) | paxos head, fsid, list of strings; data: the input |
 //! | 16.10 | [`MMonCommandAck`](crate::messages::MMonCommandAck) | paxos head, `i32` result, string, list of strings; data: the output |
 //! | 16.13 | [`MOSDPing`](crate::messages::MOSDPing) | fsid, `u32` epoch, `u8` op (4 ping, 5 reply), time, `u32` length of the padding, `u32` up from, two signed spans, bool and signed span; zeros |
+//! | 16.17 | [`MOSDOp`](crate::messages::MOSDOp) | placement group with shard, `u32` hash, `u32` epoch, `u32` flags, request id, trace, `u32` incarnation, time, locator, blob name, `u16` number of ops, the ops; `u64` snapshot to read, `u64` newest snapshot, list of `u64` snapshots, `i32` attempt, `u64` features; data: that of each op |
+//! | 16.18 | [`MOSDOpReply`](crate::messages::MOSDOpReply) | blob name, placement group, `i64` flags, `i32` result, version, `u32` epoch, `u32` number of ops, the ops, `i32` attempt, an `i32` for each op, version, `u64` version for users, bool and redirection, trace; data: what each op gave |
 //! | 16.22 | [`MConfig`](crate::messages::MConfig) | map: string name, string value |
 //!
 //! A signed span is `i32` seconds and `i32` nanoseconds.
@@ -172,6 +174,18 @@
 //! list of names marked down. A monitor is an envelope (5, 1): string name, vector of addresses,
 //! `u16` priority, `u16` weight, map of strings. Peers without `SERVER_NAUTILUS` get version 5,
 //! with one legacy address per monitor, sorted by which the ranks are found.
+//!
+//! What §16.17 and §16.18 are made of (§16.15): a placement group is `u8` 1, `u64` pool, `u32` seed,
+//! `i32` -1; with a shard it is in an envelope (1, 1), an `i8` behind it, -1 for none. A version is
+//! `u64` and `u32` epoch; a request id an envelope (2, 2) of entity name, `u64` tid, `i32`
+//! incarnation; a trace three `i64`. A locator is an envelope (6, 3), or (6, 6) if it has a hash:
+//! `i64` pool, `i32` -1, blob key, blob namespace, `i64` hash or -1. A redirection is an envelope
+//! (1, 1): locator, blob name, blob of nothing.
+//!
+//! An op (§16.16) takes 38 bytes: `u16` code, `u32` flags, 28 bytes of arguments, `u32` bytes of the
+//! data segment that are its own. The arguments begin with `u64` offset and `u64` length if it is
+//! about an extent. A code has 0x1000 set if the op reads and 0x2000 if it writes. What a stat
+//! gives is `u64` size and time.
 //!
 //! # msgr1 §1: phases
 //!

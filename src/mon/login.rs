@@ -37,14 +37,9 @@ impl LogIn {
 
 /// Calls with the calendar and random numbers.
 fn with_auth<R>(cx: &Cx<'_>, f: impl FnOnce(&mut AuthCx<'_>) -> R) -> R {
-    let mut random = |out: &mut [u8]| {
-        for chunk in out.chunks_mut(8) {
-            chunk.copy_from_slice(&cx.env.random().to_le_bytes()[..chunk.len()]);
-        }
-    };
     f(&mut AuthCx {
         now: wall(cx),
-        random: &mut random,
+        random: &mut |out| cx.env.fill(out),
     })
 }
 

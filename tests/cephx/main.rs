@@ -10,6 +10,7 @@ mod keyrings;
 mod kit;
 mod messages;
 mod recorded;
+mod refusals;
 mod stores;
 mod worked;
 mod worked256k;

@@ -4,7 +4,6 @@
 #[path = "../common/peers.rs"]
 mod peers;
 #[path = "../common/scripted.rs"]
-#[allow(dead_code, reason = "shared with tests that script more")]
 mod scripted;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};

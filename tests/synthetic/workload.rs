@@ -17,8 +17,6 @@ use super::payload::{below, blobs, command, large_data};
 use super::peers::{builder, config, eventually, localhost};
 use super::plan::{DROP_MIN, Load, OUTSTANDING_MAX, Odds, Plan};
 
-/// Where messengers are bound. The kind of address is the version of the protocol.
-
 /// Of all messengers together; Ceph's default.
 const WORKERS: usize = 3;
 

@@ -13,7 +13,7 @@ use async_messenger::{Config, Connection, Dispatcher, Messenger, Policy, Stats, 
 
 use super::ALGORITHMS;
 use super::faulty::{Faults, FaultyStack};
-use super::peers::{DEADLINE, Msgr, builder_for, config, driver, eventually};
+use super::peers::{DEADLINE, Msgr, Recorder, builder_for, config, driver, eventually};
 
 const MESSAGES: u64 = 600;
 
@@ -177,6 +177,42 @@ fn compressed_sessions_lose_nothing_when_links_break() {
             println!("{msgr:?} {algorithm}: {} links broken", outcome.broken);
             assert!(outcome.broken > 0, "{msgr:?} {algorithm}");
         }
+    }
+}
+
+/// What is short on the wire and too long in memory ends the connection, and the reason is told.
+#[test]
+fn a_bomb_ends_the_connection_that_it_came_by() {
+    for algorithm in ALGORITHMS {
+        let build = |name: EntityName, policy: Policy, data_max: u32| {
+            let mut config = wants(algorithm, false);
+            config.limits.data_max = data_max;
+            let builder = builder_for(Msgr::V2, name).config(config);
+            builder.default_policy(policy).build().expect("made")
+        };
+        let victim = build(OSDS[0], Policy::stateless_server(0), 100_000);
+        let localhost: AddrVec = "v2:127.0.0.1:0".parse().expect("an address");
+        let addrs = victim.bind(&localhost).expect("a free port");
+        let (recorder, inbox) = Recorder::new(false, true);
+        victim.add_dispatcher_tail(recorder).expect("not started");
+        victim.start().expect("starts");
+        let bomber = build(OSDS[1], Policy::lossy_client(0), 1 << 30);
+        bomber.start().expect("starts");
+        let connection = bomber.connect(OSDS[0].kind, &addrs).expect("a connection");
+        let fits = Message::new(1).with_data(vec![0; 100_000]);
+        connection.send(fits).expect("room");
+        assert_eq!(inbox.message().1.size(), 100_000, "{algorithm}");
+        let bomb = Message::new(1).with_data(vec![0; 1_000_000]);
+        connection.send(bomb).expect("room");
+        let error = inbox.reset().to_string();
+        assert!(
+            error.contains("peer exceeds a limit: data segment"),
+            "{error}"
+        );
+        assert!(error.contains("at most 100000 are taken"), "{error}");
+        eventually("its shares are given back", || {
+            victim.stats().dispatch_bytes == 0
+        });
     }
 }
 

@@ -43,6 +43,26 @@ fn behaviour_32_compression_registry() {
 }
 
 #[test]
+fn options_show_what_they_were_set_to() {
+    let mut config = Config::default();
+    for (name, default, other) in [
+        ("ms_osd_compress_mode", "none", "force"),
+        ("ms_osd_compression_algorithm", "snappy", "none"),
+    ] {
+        assert_eq!(config.get(name).as_deref(), Some(default));
+        config.set(name, other).expect("an option");
+        assert_eq!(config.get(name).as_deref(), Some(other));
+    }
+    for (name, bad) in [
+        ("ms_osd_compress_mode", "passive"),
+        ("ms_osd_compression_algorithm", "snappy rar"),
+    ] {
+        let error = config.set(name, bad).expect_err("unknown").to_string();
+        assert!(error.contains(bad) && error.contains("not none"), "{error}");
+    }
+}
+
+#[test]
 fn the_other_side_s_order_decides_and_unknown_ones_are_passed_over() {
     let rules = options(&["ms_osd_compression_algorithm=brotli lz4 zstd"]);
     let osd = EntityType::OSD;

@@ -42,21 +42,33 @@ pub(super) struct Completion {
 
 pub(super) struct Ring {
     uring: ManuallyDrop<IoUring>,
-    thread: u64,
+    /// Whose it is, once it was used.
+    thread: Option<u64>,
     process: Process,
 }
 
 impl Ring {
-    /// A ring that has shown that it works.
+    /// A ring for the thread that will [`claim`](Self::claim) it, after another one has shown that
+    /// rings work.
     pub(super) fn new(process: Process) -> io::Result<Self> {
+        let mut trial = Self::build(2, 4, process)?;
+        trial
+            .claim()
+            .and_then(|()| trial.probe())
+            .map_err(explain)?;
+        Self::build(SUBMISSIONS, COMPLETIONS, process)
+    }
+
+    fn build(submissions: u32, completions: u32, process: Process) -> io::Result<Self> {
         let uring = IoUring::builder()
-            .setup_cqsize(COMPLETIONS)
+            .setup_cqsize(completions)
             .setup_clamp()
             .setup_submit_all()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
-            .build(SUBMISSIONS)
+            .setup_r_disabled()
+            .build(submissions)
             .map_err(explain)?;
         let params = uring.params();
         if !(params.is_feature_nodrop()
@@ -65,13 +77,22 @@ impl Ring {
         {
             return Err(explain(Errno::EINVAL.into()));
         }
-        let mut ring = Self {
+        Ok(Self {
             uring: ManuallyDrop::new(uring),
-            thread: this_thread(),
+            thread: None,
             process,
-        };
-        ring.probe().map_err(explain)?;
-        Ok(ring)
+        })
+    }
+
+    /// Makes it this thread's, which takes no descriptor.
+    pub(super) fn claim(&mut self) -> io::Result<()> {
+        self.uring.submitter().register_enable_rings()?;
+        self.thread = Some(this_thread());
+        Ok(())
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.thread.is_some()
     }
 
     /// Does nothing, by a request: a sandbox may allow the set-up and not the use.
@@ -87,7 +108,7 @@ impl Ring {
     }
 
     pub(super) fn is_of_this_thread(&self) -> bool {
-        self.thread == this_thread()
+        self.thread == Some(this_thread())
     }
 
     /// Asks for the edges of a descriptor.
@@ -150,8 +171,8 @@ impl Ring {
         })
     }
 
-    /// Ends all requests now, as they hold files open: the kernel takes its time with a ring that is
-    /// closed.
+    /// Ends all requests now, as they hold files open: the kernel takes its time with a ring that
+    /// is closed.
     fn cancel_all(&mut self) -> io::Result<()> {
         let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(all.user_data(NOBODY))?;

@@ -77,12 +77,6 @@ impl LogInClient {
         out
     }
 
-    /// The challenge of the monitor.
-    #[must_use]
-    pub fn server_challenge(&self) -> Option<u64> {
-        self.server_challenge
-    }
-
     /// Reads the challenge, and answers it.
     ///
     /// # Errors

@@ -99,12 +99,6 @@ impl LogInServer {
         })
     }
 
-    /// Who it says it is.
-    #[must_use]
-    pub fn name(&self) -> &AuthName {
-        &self.name
-    }
-
     /// Its number.
     #[must_use]
     pub fn global_id(&self) -> u64 {

@@ -44,9 +44,6 @@ tags! {
 }
 
 /// The tag in words, for errors.
-pub(super) fn describe(tag: u8) -> String {
-    match name(tag) {
-        Some(name) => name.into(),
-        None => format!("a frame with tag {tag}"),
-    }
+pub(super) fn describe(tag: u8) -> &'static str {
+    name(tag).unwrap_or("a frame of no known tag")
 }
