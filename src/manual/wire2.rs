@@ -152,16 +152,16 @@
 //!
 //! # msgr2 §8: compression
 //!
-//! **§8.1** If both banners have it, the connector says whether it wants it and how, and the acceptor
-//! picks the first of these that it has, or none. Each applies its own options to what the other is,
-//! so that only OSDs compress, among each other, and encrypted only with `ms_compress_secure`. Numbers:
-//! 1 snappy, 2 zlib, 3 zstd, 4 lz4, 5 brotli, which we never have. Our banner offers it if any of
-//! them is compiled in; else a compressed frame is a fault.
+//! **§8.1** If both banners have it, the connector says whether it wants it and how, and the
+//! acceptor picks the first of these that it has, or none. Each applies its own options to what the
+//! other is, so that only OSDs compress, among each other; encrypted only with
+//! `ms_compress_secure`. Numbers: 1 snappy, 2 zlib, 3 zstd, 4 lz4, 5 brotli, which we never have.
+//! Our banner offers it if any of them is compiled in; else a compressed frame is a fault.
 //!
-//! **§8.2** From then on a frame with at least `ms_osd_compress_min_size` bytes has flag 1 and each of
-//! its segments compressed by itself, header of messages included; empty ones stay empty. Lengths,
-//! checksums and encryption are those of the compressed bytes. If a segment does not compress the
-//! frame goes as it is; whether it became shorter is not asked. In a segment are:
+//! **§8.2** From then on a frame with at least `ms_osd_compress_min_size` bytes has flag 1 and each
+//! of its segments compressed by itself, header of messages included; empty ones stay empty.
+//! Lengths, checksums and encryption are those of the compressed bytes. If a segment does not
+//! compress the frame goes as it is; whether it became shorter is not asked. In a segment are:
 //!
 //! | algorithm | bytes |
 //! |---|---|

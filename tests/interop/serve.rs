@@ -1,9 +1,8 @@
-//! The real clients against `msgr serve --mon`, over every version, method and mode.
+//! Our own clients against `msgr serve --mon` with keys; Ceph's are in the test `serve`.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use super::ceph::{self, Json, Server, ceph_at, or_skip, run, without_ceph_environment};
+use super::ceph::Server;
 use super::{AUTHENTICATION, DEADLINE, assert_says, drivers, msgr, msgr_command};
 
 /// A key of the right form, for this test alone.
@@ -31,21 +30,6 @@ impl Drop for Keys {
     }
 }
 
-/// The real `ceph` with a key, in one mode of version 2.
-fn ceph_with_key(monitor: &str, keyring: &Path, mode: &str, args: &[&str]) -> Command {
-    let mut ceph = Command::new("ceph");
-    ceph.args(["-c", "/dev/null", "--auth-client-required=cephx", "-k"])
-        .arg(keyring)
-        .args([
-            format!("--ms-mon-client-mode={mode}"),
-            format!("--ms-client-mode={mode}"),
-        ])
-        .args(["--connect-timeout", "10", "-m", monitor])
-        .args(args);
-    without_ceph_environment(&mut ceph);
-    ceph
-}
-
 /// `msgr serve` at an address with port 0, and the one that it says it listens on.
 fn serve(driver: &str, addr: &str, more: &[&str]) -> (Server, String) {
     let mut serve = msgr_command(driver, 10);
@@ -55,79 +39,6 @@ fn serve(driver: &str, addr: &str, more: &[&str]) -> (Server, String) {
     let address = line.strip_prefix("listening on ");
     let address = address.unwrap_or_else(|| panic!("said {line:?}"));
     (server, address.trim_end_matches("/0").to_owned())
-}
-
-/// `Rados.connect()` of python3-rados, which gives the cluster's id.
-fn rados(monitor: &str, auth: &str, keyring: &str, mode: &str) -> Command {
-    // It may return before it has read the monmap, and knows no id then.
-    let program = "import rados, sys, time\n\
-        m, a, k, mode = sys.argv[1:]\n\
-        c = rados.Rados(name='client.admin', conf={'mon_host': m, 'keyring': k,\n\
-            'auth_client_required': a, 'ms_mon_client_mode': mode, 'ms_client_mode': mode})\n\
-        c.connect(timeout=10)\n\
-        end = time.time() + 10\n\
-        while c.get_fsid().startswith('00000000-') and time.time() < end: pass\n\
-        print(c.get_fsid())\n";
-    let mut python = Command::new("/usr/bin/python3");
-    python.args(["-c", program, monitor, auth, keyring, mode]);
-    python
-}
-
-fn check(driver: &str, addr: &str, key: Option<(&str, &str)>) {
-    let (keyring, mode) = key.unwrap_or(("/dev/null", "crc"));
-    let more = key.map_or(vec![], |_| vec!["--keyring", keyring, "--mode", mode]);
-    let (mut server, address) = serve(driver, addr, &more);
-    let what = format!("{driver} {addr} {key:?}");
-
-    let mut ours = vec!["mon-map", &address, "--json"];
-    ours.extend(key.map_or(vec![], |_| vec!["--keyring", keyring, "--mode", mode]));
-    let map = msgr(driver, 10, &ours).expect_success();
-    let fsid = Json::parse(&map.stdout)["fsid"].text().to_owned();
-
-    let real = |args: &[&str]| match key {
-        Some(_) => run(
-            ceph_with_key(&address, Path::new(keyring), mode, args),
-            DEADLINE,
-        ),
-        None => run(ceph_at(&address, args), DEADLINE),
-    };
-    let pinged = real(&["ping", "mon.a"]).expect_success();
-    assert!(pinged.stdout.contains(&fsid), "{what}: {pinged}");
-    let status = real(&["-s"]).expect_success();
-    assert!(status.stdout.contains(&fsid), "{what}: {status}");
-    let auth = if key.is_some() { "cephx" } else { "none" };
-    let connected = run(rados(&address, auth, keyring, mode), DEADLINE).expect_success();
-    assert_eq!(connected.stdout.trim(), fsid, "{what}: {connected}");
-    assert!(server.is_up(), "{what}: {}", server.end());
-}
-
-#[test]
-fn real_clients_are_served_with_none_over_v1_and_v2() {
-    if or_skip(ceph::client()).is_none() {
-        return;
-    }
-    for driver in drivers() {
-        for addr in ["v1:127.0.0.1:0", "v2:127.0.0.1:0"] {
-            check(&driver, addr, None);
-        }
-    }
-}
-
-#[test]
-fn real_clients_are_served_with_cephx_over_v1_and_v2_in_each_mode() {
-    if or_skip(ceph::client()).is_none() {
-        return;
-    }
-    let keys = Keys::write("serve");
-    for driver in drivers() {
-        for (addr, mode) in [
-            ("v1:127.0.0.1:0", "crc"),
-            ("v2:127.0.0.1:0", "crc"),
-            ("v2:127.0.0.1:0", "secure"),
-        ] {
-            check(&driver, addr, Some((keys.path(), mode)));
-        }
-    }
 }
 
 /// Both versions at once, and nobody without the right key.

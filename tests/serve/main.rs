@@ -94,8 +94,7 @@ impl Place {
         let Way { auth, mode, .. } = way;
         let text = format!(
             "[global]\nmon_host = {server}\nauth_client_required = {auth}\nkeyring = {keyring}\n\
-             ms_mon_client_mode = {mode}\nms_client_mode = {mode}\nmon_client_ping_interval = 1\n\
-             client_mount_timeout = 10\n"
+             ms_mon_client_mode = {mode}\nms_client_mode = {mode}\nclient_mount_timeout = 10\n"
         );
         self.write("ceph.conf", &text)
     }
@@ -224,7 +223,7 @@ fn real_clients_are_served_by_every_method_version_and_mode() {
     }
 }
 
-/// Tickets that live for seconds are renewed on the session: no new log-in, no new connection.
+/// Tickets that live for seconds are renewed on the session, without a new one.
 #[test]
 fn real_clients_renew_their_tickets() {
     if or_skip(ceph::client()).is_none() {
@@ -250,23 +249,31 @@ while True:
             command.args(["--ticket-ttl", "4"]);
             let (mut server, address) = listening(Server::spawn(command));
             let conf = place.conf(&address, way, &keyring);
+            // How often it looks whether tickets are due.
+            let text = fs::read_to_string(&conf).expect("it has been written");
+            place.write("ceph.conf", &(text + "mon_client_ping_interval = 1\n"));
             let mut client = Server::spawn(python(&conf, STAY));
             assert_eq!(client.line(DEADLINE), "connected", "{way:?}");
-            // On v1 the first comes with the log-in. Each time the auth ticket, then the others.
-            let (mut said, mut renewed) = (String::new(), 0);
-            while renewed < 6 {
+            // The auth ticket first, then with it the others; on v1 these come once at the log-in.
+            let (mut said, mut renewed, mut came) = (String::new(), 0, 0);
+            while renewed < 4 {
                 let line = server.line(DEADLINE);
                 renewed += usize::from(line.contains("tickets renewed"));
+                if line.contains("ready=Accepted") {
+                    // Once to find the monitors, once to stay. A client on a busy machine may come
+                    // again: one that gets its answer to a sign of life before it has noted when
+                    // it asked takes the monitor for dead (real monitors, too).
+                    (came, renewed) = (came + 1, 0);
+                }
                 said += &format!("{line}\n");
+                assert!(
+                    came < 8,
+                    "{driver} {way:?}: it comes again and again:\n{said}"
+                );
             }
             assert!(client.is_up(), "{way:?}: {}", client.end());
             assert!(!said.contains("not let in"), "{way:?}: {said}");
             log::assert_no_key(&said, &[KEY]);
-            // A client on a busy machine may have to try more than once, each time with tickets.
-            let stay = said.match_indices("tickets renewed").nth(2);
-            let (stay, _) = stay.expect("there are six");
-            let came = said[stay..].contains("ready=Accepted");
-            assert!(!came, "{driver} {way:?}: it came back:\n{said}");
         }
     }
 }

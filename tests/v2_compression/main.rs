@@ -1,6 +1,6 @@
 //! Compression of v2 (msgr2 §8): segments on paper and in frames (`segments`), damage (`damage`),
-//! the rules of who compresses towards whom (`rules`), and messengers (`messengers`). Bombs are in a
-//! test of their own, which counts what is allocated.
+//! the rules of who compresses towards whom (`rules`), and messengers (`messengers`). Bombs are in
+//! a test of their own, which counts what is allocated.
 
 mod damage;
 #[path = "../common/faulty.rs"]

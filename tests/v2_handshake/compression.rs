@@ -36,7 +36,7 @@ fn meet_all(cast: &Cast<'_>) -> Meeting {
     whole
 }
 
-/// Tag and flags of each frame that a side has sent in the plain mode of 2.1, and its first segment.
+/// Tag, flags and first segment of each frame that a side has sent in the plain mode of 2.1.
 fn frames(sent: &[u8]) -> Vec<(u8, u8, &[u8])> {
     let (mut at, mut frames) = (BANNER_LEN, Vec::new());
     while at < sent.len() {
