@@ -308,7 +308,7 @@ fn a_session_that_rests_is_taken_over_by_a_stranger() {
     let home = Home::new(7);
     let connection = subject.connect(&home);
     // With nothing to send it rests after the first failure.
-    drop(home.accept());
+    home.accept().take_banner();
     subject.refused();
     other.check_nothing_pending();
     let mut line = Line::knock(&subject.addrs);
