@@ -4,16 +4,17 @@
 //!
 //! | you are | the peer is | how |
 //! |---|---|---|
-//! | a client | a monitor | [`Policy::lossy_client`](crate::Policy::lossy_client), which is the default; the monitor's `v1:` address, nonce 0 |
-//! | an OSD | an OSD's heartbeat port | the name of an OSD that is in the map, `cluster_protocol(10)`, the address *and nonce* from the map; see `examples/osd_ping.rs` |
-//! | a server of clients | `ceph`, librados and programs built on it | [`Policy::stateless_server`](crate::Policy::stateless_server); for a monitor nonce 0 and `require_authorizer(false)` |
+//! | a client | a monitor | [`Policy::lossy_client`](crate::Policy::lossy_client), which is the default; a `v1:` or `v2:` address, nonce 0; [`mon::Client`](crate::mon::Client) does the rest |
+//! | a client | an OSD | the same policy, and the [`Credentials`](crate::Credentials) that a monitor has given tickets to; the address *and nonce* from the map; see `examples/object_io` |
+//! | an OSD | an OSD's heartbeat port | the name of an OSD that is in the map, `cluster_protocol(10)`, the address and nonce from the map; see `examples/osd_ping.rs` |
+//! | an OSD | an OSD's cluster port | [`Policy::lossless_peer`](crate::Policy::lossless_peer), bound, `cluster_protocol(10)`; a session that survives its links |
+//! | a server of clients | `ceph`, librados and programs built on it | [`Policy::stateless_server`](crate::Policy::stateless_server); for a monitor nonce 0 and `require_authorizer(false)`; an [`Authority`](crate::Authority) if it asks for keys; see `msgr serve` and `examples/object_store` |
 //!
-//! The conditions: msgr v1 (`ms_bind_msgr1` on the daemons, port 6789 of a monitor), the
-//! authentication method `none` where there is authentication, and a lossy session. A monitor
-//! answers a ping without any authentication.
+//! The address says which version of the protocol is spoken. Keys, methods and modes are in
+//! [`auth`](super::auth). A monitor answers a ping over v1 without any authentication.
 //!
-//! Not yet: msgr v2, cephx, signatures, and sessions that outlive their connection. A peer that
-//! insists on one of them gives an error that says so: an
+//! Not there: Kerberos, and the maps but for the monmap. A peer that insists on something that is
+//! not there gives an error that says so: an
 //! [`Incompatible`](crate::ErrorKind::Incompatible) or [`Denied`](crate::ErrorKind::Denied) one.
 //!
 //! # Three things that everybody meets

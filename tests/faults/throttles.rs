@@ -9,7 +9,7 @@ use async_messenger::throttle::Throttle;
 use async_messenger::{Config, Connection, Policy, SendError};
 
 use crate::bed::{alone, cpu_time_over};
-use crate::peers::{config, eventually};
+use crate::peers::{DEADLINE, config, eventually};
 use crate::scripted::{Frame, open_client};
 use crate::{Setting, Stage, keep};
 
@@ -26,12 +26,16 @@ fn client() -> Stage {
     Setting::client().change(|b| b.config(small)).start(keep)
 }
 
-/// Sends until the queue is full, and the socket and the peer's buffers with it.
-fn fill(connection: &Connection) -> u64 {
+/// Sends until the peer is held up at a throttle, and the queue is full, and the socket and the
+/// peer's buffers with it.
+fn fill(server: &Stage, connection: &Connection) -> u64 {
     let mut sent = 0;
     let mut full_since: Option<Instant> = None;
-    // A queue that stays full is full for good: its socket takes nothing.
-    while full_since.is_none_or(|since| since.elapsed() < Duration::from_millis(100)) {
+    let is_held_up = || server.messenger.stats().throttled >= 1;
+    // A queue that stays full then is full for good: its socket takes nothing.
+    while full_since.is_none_or(|since| since.elapsed() < Duration::from_millis(100))
+        || !is_held_up()
+    {
         let message = Message::new(42)
             .with_tid(sent)
             .with_data(vec![sent as u8; SIZE]);
@@ -50,7 +54,7 @@ fn fill(connection: &Connection) -> u64 {
 
 /// The peer waits without a cost, and then gets everything in order.
 fn check_released(server: &Stage, connection: &Connection, next: impl Fn() -> Message) {
-    let sent = fill(connection);
+    let sent = fill(server, connection);
     assert!(sent > 50 + ROOM, "{sent}");
     assert!(server.messenger.stats().throttled >= 1);
     assert!(
@@ -122,22 +126,25 @@ fn a_policy_that_bounds_both_holds_the_sender_back() {
     assert_eq!((bytes.current(), bytes.waiting()), (0, 0));
 }
 
-/// A handler that takes a message whenever it is told to.
-fn on_demand(setting: Setting) -> (Stage, Sender<()>) {
+/// A handler that says when it has a message, and goes on whenever it is told to.
+fn on_demand(setting: Setting) -> (Stage, Sender<()>, Receiver<()>) {
     let (go, wait): (Sender<()>, Receiver<()>) = channel();
-    let wait = Mutex::new(wait);
+    let (begin, begun) = channel();
+    let ends = Mutex::new((begin, wait));
     let stage = setting.start(move |_, _, message| {
-        // Ends too when the test does.
-        let _ = wait.lock().expect("not poisoned").recv();
+        let (begin, wait) = &*ends.lock().expect("not poisoned");
+        // Both end when the test does.
+        let _ = begin.send(());
+        let _ = wait.recv();
         Some(message)
     });
-    (stage, go)
+    (stage, go, begun)
 }
 
 fn check_dispatch(limit: impl FnOnce(&mut Config)) {
     let mut tight = config();
     limit(&mut tight);
-    let (server, go) = on_demand(Setting::server(false).change(|b| b.config(tight)));
+    let (server, go, _) = on_demand(Setting::server(false).change(|b| b.config(tight)));
     let client = client();
     let connection = client.connect(&server);
     check_released(&server, &connection, || {
@@ -340,7 +347,7 @@ fn an_end_while_waiting_for_dispatch_gives_the_policys_throttles_back() {
     let mut small = config();
     small.dispatch_throttle_bytes = FRAME_SIZE;
     let setting = Setting::server(false).change(|b| b.default_policy(policy).config(small));
-    let (server, go) = on_demand(setting);
+    let (server, go, begun) = on_demand(setting);
     let wires = [1, 2].map(|nonce| {
         let mut wire = open_client(&server.addrs, nonce);
         wire.send(&Frame::new(1).bytes());
@@ -353,6 +360,8 @@ fn an_end_while_waiting_for_dispatch_gives_the_policys_throttles_back() {
     eventually("the second one waits", || {
         server.messenger.stats().throttled == 1
     });
+    let begun = begun.recv_timeout(DEADLINE);
+    begun.expect("the handler has the first one");
     server.messenger.mark_down_all();
     wires.into_iter().for_each(|wire| drop(wire.end()));
     eventually("only the one with the handler is left", || {
