@@ -65,14 +65,17 @@ fn when_all_fail_the_error_names_each() {
 fn without_a_limit_the_deadline_ends_it_and_says_why() {
     let (_held, dead) = deaf();
     let client = client(settings(&[&dead]));
-    let error = client.session(Duration::from_millis(60)).wait();
-    let error = error.expect_err("nobody is there");
-    assert_eq!(error.kind(), ErrorKind::TimedOut);
-    let text = error.to_string();
-    assert!(
-        text.contains("refused") && text.contains("session"),
-        "{text}"
-    );
+    let ended = |limit| {
+        let error = client.session(limit).wait();
+        let error = error.expect_err("nobody is there");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let text = error.to_string();
+        assert!(text.contains("session"), "{text}");
+        text.contains("refused")
+    };
+    // The first attempt may take longer than the first of these.
+    let limits = [Duration::from_millis(60), Duration::from_secs(1), DEADLINE];
+    assert!(limits.into_iter().any(ended), "it never says why");
 }
 
 #[test]
