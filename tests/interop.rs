@@ -379,28 +379,23 @@ fn osd_ping() -> PathBuf {
         cargo.arg("--release");
     }
     // The features this test was built with, so that nothing is built but the example.
-    if cfg!(feature = "default") {
-        cargo.args([
-            "--features",
-            if cfg!(feature = "kqueue-shim") {
-                "kqueue-shim"
-            } else {
-                ""
-            },
-        ]);
-    } else {
-        let features: Vec<_> = [
-            ("cli", cfg!(feature = "cli")),
-            ("epoll", cfg!(feature = "epoll")),
-            ("kqueue", cfg!(feature = "kqueue")),
-            ("poll", cfg!(feature = "poll")),
-            ("kqueue-shim", cfg!(feature = "kqueue-shim")),
-        ]
-        .into_iter()
-        .filter_map(|(name, on)| on.then_some(name))
-        .collect();
-        cargo.args(["--no-default-features", "--features", &features.join(",")]);
+    let features: Vec<_> = [
+        ("cli", cfg!(feature = "cli")),
+        ("epoll", cfg!(feature = "epoll")),
+        ("kqueue", cfg!(feature = "kqueue")),
+        ("poll", cfg!(feature = "poll")),
+        ("io-uring", cfg!(feature = "io-uring")),
+        ("portable", cfg!(feature = "portable")),
+        ("compression", cfg!(feature = "compression")),
+        ("kqueue-shim", cfg!(feature = "kqueue-shim")),
+    ]
+    .into_iter()
+    .filter_map(|(name, on)| on.then_some(name))
+    .collect();
+    if !cfg!(feature = "default") {
+        cargo.arg("--no-default-features");
     }
+    cargo.args(["--features", &features.join(",")]);
     run(cargo, Duration::from_secs(600)).expect_success();
     let example = Path::new(profile).join("examples/osd_ping");
     assert!(example.exists(), "built, but not at {}", example.display());

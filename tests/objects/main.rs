@@ -23,13 +23,14 @@ const BUILD_DEADLINE: Duration = Duration::from_secs(600);
 const EXAMPLES: [&str; 2] = ["object_store", "object_io"];
 
 /// The features that this test was built with, so that nothing is built but the examples.
-const FEATURES: [(&str, bool); 7] = [
+const FEATURES: [(&str, bool); 8] = [
     ("cli", cfg!(feature = "cli")),
     ("epoll", cfg!(feature = "epoll")),
     ("kqueue", cfg!(feature = "kqueue")),
     ("poll", cfg!(feature = "poll")),
     ("io-uring", cfg!(feature = "io-uring")),
     ("portable", cfg!(feature = "portable")),
+    ("compression", cfg!(feature = "compression")),
     ("kqueue-shim", cfg!(feature = "kqueue-shim")),
 ];
 
