@@ -2,8 +2,8 @@
 //! their own.
 //!
 //! A [`Messenger`] is a named endpoint. It connects to others or is connected to, keeps a
-//! [`Connection`] for each peer, and hands what arrives to [`Dispatcher`]s. It speaks version 1 of
-//! the protocol that Ceph's daemons and clients speak among each other, so the other end may be
+//! [`Connection`] for each peer, and hands what arrives to [`Dispatcher`]s. It speaks both versions
+//! of the protocol that Ceph's daemons and clients speak among each other, so the other end may be
 //! one of them; see [`manual::interop`] for what works with which.
 //!
 //! ```

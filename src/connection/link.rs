@@ -1,4 +1,5 @@
-//! One TCP connection of a session, or of a peer that is not one yet: reading, and the handshake.
+//! One stream of a session, or of a peer that has none yet: reading, the writing of the handshake,
+//! and what the open phase brings. What is said in a handshake is for `handshake.rs`.
 //!
 //! Belongs to a worker and is only touched by its thread. What is read goes to a sans-I/O protocol
 //! object; what happens is reported to the worker as an [`Outcome`] or an error, and the worker

@@ -45,7 +45,7 @@ pub struct MOSDOp {
     pub locator: ObjectLocator,
     /// The name of the object, which may be any bytes.
     pub object: Bytes,
-    /// What to do, in this order.
+    /// What to do, in this order. The encoding has room for 65535; with more it panics.
     pub ops: Vec<OsdOp>,
     /// Which snapshot to read; [`NOSNAP`] for none.
     pub snap: u64,

@@ -1,4 +1,5 @@
-//! Peers that want in: which session they get, and when it is open (msgr1 §7, §11 to §13).
+//! Peers that want in: which session they get, and when it is open (msgr1 §7, §11 to §13; msgr2 §9,
+//! §12). What the protocols' rules say of a claim is in `rules.rs`; here it is done.
 
 use std::io;
 use std::sync::Arc;
