@@ -56,7 +56,10 @@
 //! | [`Connection::mark_down`](crate::Connection::mark_down) | none: whoever called knows | end of stream |
 //! | the peer's CLOSE tag, which current Ceph does not send | `Reset` | end of stream |
 //! | [`Messenger::shutdown`](crate::Messenger::shutdown) | `Reset`, with [`ErrorKind::MarkedDown`](crate::ErrorKind::MarkedDown) | end of stream |
-//! | connect failed on the transport | `Refused`, and another attempt later | nothing |
+//!
+//! An attempt to connect that fails ends nothing: `Refused` tells why, and another one follows, until
+//! somebody marks the connection down. The exceptions end with `Reset`: in version 1 a lossy
+//! connection whose handshake failed, and in version 2 peers whose banners do not fit.
 //!
 //! A connection that has ended stays so: sending gives the message back, and a new one to the same
 //! peer is made by [`Messenger::connect`](crate::Messenger::connect). Messages that were received

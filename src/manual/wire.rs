@@ -506,4 +506,5 @@
 //! | an open lossy connection fails | it ends, with `Reset` |
 //! | an open lossless one fails, with nothing to send and `standby`; or the policy is a server's | it stands by, until somebody sends (not a server) or the peer connects |
 //! | an open lossless one fails otherwise | connect_seq plus one, and it connects at once |
-//! | the handshake of a lossless one fails | event `Refused`, and as for the transport |
+//! | the handshake of a lossless one fails, or in v2 of any | event `Refused`, and as for the transport |
+//! | in v1, the handshake of a lossy one fails | it ends, with `Reset` |

@@ -274,7 +274,8 @@
 //!
 //! # msgr2 §13: faults
 //!
-//! As in v1 (session §9). Whenever the link of a session that has been open is lost, connect_seq
+//! As in v1 (session §9), with one difference: a lossy session ends with the first fault once it has
+//! been open; before that it tries again, as a lossless one does. Whenever the link of a session that has been open is lost, connect_seq
 //! counts one up before the next attempt; it is above 0 whenever a server cookie is shown.
 //!
 //! # msgr2 §15: throttles

@@ -107,7 +107,8 @@ pub enum ConnectionEvent {
         /// How many.
         unsent: usize,
     },
-    /// An attempt to connect has failed; further attempts follow.
+    /// An attempt to connect has failed; further attempts follow until the connection is marked
+    /// down.
     Refused(Error),
 }
 

@@ -293,12 +293,15 @@ impl WorkerState {
         let early = [State2::BannerConnecting, State2::HelloConnecting].map(Phase::V2);
         let never_fits =
             error.kind() == ErrorKind::Incompatible && state.is_some_and(|s| early.contains(&s));
-        if session.is_lossy() || peer.is_stillborn(&session) || never_fits {
+        // Version 2 alone lets a lossy session try again until it has been open (msgr2 §13, rule 2).
+        let connecting = state.is_some_and(Phase::is_connecting);
+        let lost = session.is_lossy() && !(connecting && session.version == Version::V2);
+        if lost || peer.is_stillborn(&session) || never_fits {
             return self.end(center, slot, error);
         }
         let error = error.at(peer.addr, state);
         tracing::debug!(%error, "fault");
-        if state.is_some_and(Phase::is_connecting) {
+        if connecting {
             peer.shared.queue_event(
                 &Connection(Arc::clone(&session)),
                 ConnectionEvent::Refused(error),
@@ -313,7 +316,7 @@ impl WorkerState {
         {
             return;
         }
-        if state.is_some_and(Phase::is_connecting) || told_to_wait {
+        if connecting || told_to_wait {
             let max = peer.shared.config.max_backoff;
             self.back_off(center, slot, told_to_wait.then_some(max));
         } else {

@@ -40,12 +40,13 @@ fn check(server: &Node, welcome: &Node, refused: &Node) {
     let connection = welcome.connect(server);
     welcome.round_trip(&connection);
     connection.mark_down();
-    let before = refused.suite.seen().resets;
+    let before = refused.refusals();
     let denied = refused.connect(server);
     // It may be closed already.
     let _ = denied.send(super::ping());
-    eventually("a refusal", || refused.suite.seen().resets > before);
+    eventually("a refusal", || refused.refusals() > before);
     assert!(!denied.is_connected());
+    denied.mark_down();
 }
 
 #[test]

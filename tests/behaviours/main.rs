@@ -45,6 +45,8 @@ struct Seen {
     sources: Vec<EntityName>,
     connects: usize,
     resets: usize,
+    /// Attempts that failed.
+    refusals: usize,
     remote_resets: usize,
     accepted: Vec<Connection>,
 }
@@ -97,6 +99,7 @@ impl Dispatcher for Suite {
                 seen.sessions.remove(&connection.id());
                 seen.resets += 1;
             }
+            ConnectionEvent::Refused(_) => seen.refusals += 1,
             ConnectionEvent::RemoteReset { .. } => {
                 seen.sessions.remove(&connection.id());
                 seen.remote_resets += 1;
@@ -212,6 +215,12 @@ impl Node {
 
     fn messages(&self) -> usize {
         self.suite.seen().messages
+    }
+
+    /// Failed attempts to connect: in version 1 each of a lossy connection ends it.
+    fn refusals(&self) -> usize {
+        let seen = self.suite.seen();
+        seen.refusals + seen.resets
     }
 
     /// The connection that was accepted last.

@@ -107,22 +107,30 @@ fn who_has_nothing_to_send_rests_after_each_state() {
     }
 }
 
-/// As in v1, a lossy connection ends with the first error behind the connect.
+/// Otherwise than in v1, a lossy connection lasts until it has been open (rule 2).
 #[test]
-fn a_lossy_connection_ends_in_each_state() {
+fn a_lossy_connection_tries_again_from_each_state() {
+    let subject = Subject::new(Policy::lossy_client(0));
+    let home = Home::new(7);
+    let connection = subject.connect(&home);
+    send(&connection, 5);
     for (state, name) in CONNECTING[..5].iter().enumerate() {
-        let subject = Subject::new(Policy::lossy_client(0));
-        let home = Home::new(7);
-        let connection = subject.connect(&home);
-        send(&connection, 5);
         let mut line = home.accept();
         lead(&mut line, &home, state);
         drop(line);
-        let said = subject.inbox.reset().to_string();
+        let error = subject.refused();
+        let said = error.to_string();
         assert!(said.contains(&format!("in {name}: ")), "{said}");
-        assert!(connection.is_closed());
-        subject.end();
+        assert!(error.is_retryable() && !connection.is_closed(), "{said}");
     }
+    let (mut line, asked) = home.attempt();
+    let Control::ClientIdent(asked) = asked else {
+        panic!("not for a new session: {asked:?}")
+    };
+    assert_eq!((asked.lossy, asked.cookie), (true, 0));
+    line.say(&home.grant(0));
+    assert_eq!(line.take_numbered(), (1, 0, 5));
+    subject.end();
 }
 
 #[test]
