@@ -1,6 +1,6 @@
 //! The protocols as plain data: state machines that are given bytes and give bytes.
 //!
-//! Nothing here knows a socket, a clock, a thread or a lock; `tests/tidy.rs` checks it. Handshakes
+//! Nothing here knows a socket, a clock, a thread or a lock; `tests/tidy` checks it. Handshakes
 //! have `handle_*` methods for what happened and return events for what the caller must decide.
 //! After the handshake a connection has a decoder, owned by whoever reads, and an encoder, owned by
 //! whoever writes.
