@@ -11,6 +11,7 @@ use async_messenger::wire::{AddrType, AddrVec, AuthName, EntityAddr, ParseError}
 use async_messenger::{CEPH_CONF_MAX, Config, DriverKind};
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchArgs;
 use crate::failure::{Exit, Failure};
 
 /// Speaks msgr, the protocol of Ceph's messenger.
@@ -65,6 +66,8 @@ pub(crate) enum Task {
     MonCommand(MonCommandArgs),
     /// Answer real clients, as far as they need for `ceph ping` and `ceph -s`
     Serve(ServeArgs),
+    /// Measure object requests between two processes, either of which may be Ceph's perf_msgr
+    Bench(BenchArgs),
 }
 
 /// Where to listen.
@@ -273,7 +276,7 @@ fn driver(name: &str) -> Result<DriverKind, String> {
     ))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() && seconds < 1e9 => Ok(duration),
@@ -281,7 +284,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn own(text: &str) -> Result<Own, String> {
+pub(crate) fn own(text: &str) -> Result<Own, String> {
     let wrong = || "write v1:IP:PORT, v2:IP:PORT, or both as [v2:IP:PORT,v1:IP:PORT]".to_owned();
     let addrs: AddrVec = text.parse().map_err(|_| wrong())?;
     let is_sound = |addr: &EntityAddr| {
@@ -338,7 +341,7 @@ fn method(text: &str) -> Result<Method, String> {
     }
 }
 
-fn mode(text: &str) -> Result<Mode, String> {
+pub(crate) fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "crc" => Ok(Mode::CRC),
         "secure" => Ok(Mode::SECURE),

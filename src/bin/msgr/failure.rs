@@ -42,6 +42,12 @@ impl Failure {
             cure: cure.into(),
         }
     }
+
+    /// With another cure.
+    pub(crate) fn with_cure(mut self, cure: impl Into<String>) -> Self {
+        self.cure = cure.into();
+        self
+    }
 }
 
 impl fmt::Display for Failure {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod client;
 mod demo;
 mod failure;
@@ -15,6 +16,7 @@ mod mon;
 mod ping;
 mod probe;
 mod serve;
+mod usage;
 mod who;
 
 use std::io::Write as _;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.task {
         Task::Demo(args) => demo::run(&cli.global, args),
+        Task::Bench(args) => bench::run(&cli.global, args),
         Task::Ping(args) => ping::run(&cli.global, args),
         Task::Probe(args) => probe::run(&cli.global, args),
         Task::MonMap(args) => mon::map(&cli.global, args),

@@ -15,8 +15,8 @@ use async_messenger::{
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
-use super::usage::{cpu_time, resident};
 use crate::failure::{Exit, Failure};
+use crate::usage::{cpu_time, resident};
 
 /// How long the requests in flight may take to be answered at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

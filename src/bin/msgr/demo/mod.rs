@@ -2,7 +2,6 @@
 
 mod load;
 mod report;
-mod usage;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;

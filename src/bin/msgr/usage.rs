@@ -1,13 +1,22 @@
-//! What this process uses of the machine. Only Linux tells without calls that need `unsafe` or a
+//! What processes use of the machine. Only Linux tells without calls that need `unsafe` or a
 //! further dependency; elsewhere the figures are left out.
 
 use std::fs;
 use std::time::Duration;
 
-/// The CPU time of all threads that live.
-pub(super) fn cpu_time() -> Option<Duration> {
+/// The CPU time of all threads of this process that live.
+pub(crate) fn cpu_time() -> Option<Duration> {
+    sum_of_threads("/proc/self/task")
+}
+
+/// The same of another process; `None` if there is no such process.
+pub(crate) fn cpu_time_of(pid: u32) -> Option<Duration> {
+    sum_of_threads(&format!("/proc/{pid}/task"))
+}
+
+fn sum_of_threads(tasks: &str) -> Option<Duration> {
     let mut nanos: u64 = 0;
-    for task in fs::read_dir("/proc/self/task").ok()? {
+    for task in fs::read_dir(tasks).ok()? {
         // A thread that has just ended has no file any more.
         let Ok(stat) = fs::read_to_string(task.ok()?.path().join("schedstat")) else {
             continue;
@@ -17,8 +26,8 @@ pub(super) fn cpu_time() -> Option<Duration> {
     Some(Duration::from_nanos(nanos))
 }
 
-/// The memory of the process that is in RAM, in bytes.
-pub(super) fn resident() -> Option<u64> {
+/// The memory of this process that is in RAM, in bytes.
+pub(crate) fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()
@@ -35,5 +44,7 @@ mod tests {
     fn linux_tells() {
         assert!(resident().is_some_and(|bytes| bytes > 100 << 10));
         assert!(cpu_time().is_some());
+        assert!(cpu_time_of(std::process::id()).is_some());
+        assert_eq!(cpu_time_of(u32::MAX), None);
     }
 }
