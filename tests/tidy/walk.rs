@@ -69,6 +69,10 @@ pub(crate) fn sources(places: &[&str]) -> Vec<Source> {
     let mut todo: Vec<PathBuf> = places.iter().map(|place| root().join(place)).collect();
     let mut files = Vec::new();
     while let Some(path) = todo.pop() {
+        // What other workspaces below have built is not ours.
+        if path.ends_with("target") {
+            continue;
+        }
         if path.is_dir() {
             let entries = fs::read_dir(&path).expect("readable");
             todo.extend(entries.map(|entry| entry.expect("readable").path()));
