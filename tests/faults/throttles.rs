@@ -32,10 +32,8 @@ fn fill(server: &Stage, connection: &Connection) -> u64 {
     let mut sent = 0;
     let mut full_since: Option<Instant> = None;
     let is_held_up = || server.messenger.stats().throttled >= 1;
-    // A queue that stays full then is full for good: its socket takes nothing.
-    while full_since.is_none_or(|since| since.elapsed() < Duration::from_millis(100))
-        || !is_held_up()
-    {
+    // A queue that stays full from then on is full for good: its socket takes nothing.
+    while full_since.is_none_or(|since| since.elapsed() < Duration::from_millis(100)) {
         let message = Message::new(42)
             .with_tid(sent)
             .with_data(vec![sent as u8; SIZE]);
@@ -43,7 +41,9 @@ fn fill(server: &Stage, connection: &Connection) -> u64 {
             Ok(()) => (sent, full_since) = (sent + 1, None),
             Err(SendError::Full(back)) => {
                 assert_eq!(back.tid(), sent, "it comes back as it was");
-                full_since.get_or_insert_with(Instant::now);
+                if is_held_up() {
+                    full_since.get_or_insert_with(Instant::now);
+                }
                 std::thread::yield_now();
             }
             Err(other) => panic!("{other}"),
