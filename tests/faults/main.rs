@@ -1,6 +1,8 @@
 //! What goes wrong outside of the protocol: no server, no descriptors, handlers that panic or do
 //! not keep up, and ends of all sorts.
 
+// A shell bounds what a process may open.
+#[cfg(unix)]
 mod descriptors;
 mod ends;
 mod panics;
