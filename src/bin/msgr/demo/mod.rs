@@ -3,7 +3,7 @@
 mod load;
 mod report;
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::time::Duration;
 
 use async_messenger::DriverKind;
@@ -51,8 +51,7 @@ pub(crate) fn run(global: &Global, args: &DemoArgs) -> Result<(), Failure> {
 
 /// The table; or a single line, if the time for it was given.
 fn loads(global: &Global, args: &DemoArgs) -> Result<Vec<Load>, Failure> {
-    let chosen = global.chosen_driver()?;
-    let drivers = chosen.map_or(DriverKind::compiled().to_vec(), |kind| vec![kind]);
+    let drivers = drivers(global.chosen_driver()?)?;
     let (mut sizes, mut depths) = (SIZES.to_vec(), DEPTHS.to_vec());
     sizes = args.size.map_or(sizes, |size| vec![size]);
     depths = args.depth.map_or(depths, |depth| vec![depth]);
@@ -85,6 +84,31 @@ fn loads(global: &Global, args: &DemoArgs) -> Result<Vec<Load>, Failure> {
         }
     }
     Ok(loads)
+}
+
+/// The one that was chosen, or all there are. Where the system refuses io_uring another driver would
+/// run, and its figures would stand under the wrong name: it is left out, with a word on why.
+fn drivers(chosen: Option<DriverKind>) -> Result<Vec<DriverKind>, Failure> {
+    let compiled = DriverKind::compiled().to_vec();
+    let mut drivers = chosen.map_or(compiled, |kind| vec![kind]);
+    let (one, mut refusal) = (drivers.len() == 1, None);
+    drivers.retain(|kind| match kind.open() {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            if !one {
+                eprintln!("msgr: {kind} is left out: {error}");
+            }
+            refusal = Some(error);
+            false
+        }
+        _ => true,
+    });
+    match refusal {
+        Some(error) if drivers.is_empty() => {
+            let cure = "take another --driver, or leave it away to measure all that can run";
+            Err(Failure::new(Exit::Refused, error.to_string(), cure))
+        }
+        _ => Ok(drivers),
+    }
 }
 
 /// A bar for those who watch; for a file or a pipe there is none.
