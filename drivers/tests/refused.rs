@@ -111,6 +111,10 @@ fn refusal() -> io::Error {
 #[test]
 fn each_refusal_is_explained() {
     let (setup, enter) = (libc::SYS_io_uring_setup, libc::SYS_io_uring_enter);
+    let runs_here = DriverKind::IoUring.open();
+    if let Err(error) = &runs_here {
+        println!("skipped: refusals that are seen by using it only: {error}");
+    }
     for (call, answer, why) in [
         (setup, Errno::ENOSYS, "this kernel has no io_uring"),
         (setup, Errno::EPERM, "kernel.io_uring_disabled"),
@@ -120,6 +124,9 @@ fn each_refusal_is_explained() {
         (enter, Errno::EPERM, "seccomp"),
         (enter, Errno::ENOSYS, "this kernel has no io_uring"),
     ] {
+        if call == enter && runs_here.is_err() {
+            continue;
+        }
         let error = without(call, answer, refusal);
         assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
         assert!(error.to_string().contains(why), "{error}");
