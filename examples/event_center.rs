@@ -4,14 +4,14 @@
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use async_messenger::event::{EventCenter, Handler, SystemEnv, TimerId};
-use async_messenger::{DriverKind, Interest, Readiness, Source, Token};
+use async_messenger::{DriverKind, Interest, Readiness, Token};
+use event_driver::sock::source;
 
 /// What the loop is to stop after, if it has not seen everything by then.
 const GIVE_UP: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const DEADLINE: u64 = 3;
 
 /// The owner of the center: its state, and what it does with events.
 struct Owner {
-    socket: UnixStream,
+    socket: TcpStream,
     heard: Vec<u8>,
     ticks: u32,
     posted: Vec<String>,
@@ -85,11 +85,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let driver = DriverKind::default_for_target().open()?;
     let mut center = EventCenter::new(driver, Arc::new(SystemEnv));
 
-    let (socket, mut far_end) = UnixStream::pair()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut far_end = TcpStream::connect(listener.local_addr()?)?;
+    let (socket, _) = listener.accept()?;
     socket.set_nonblocking(true)?;
     // The driver shares the descriptor, so that its number stays taken until the source is gone.
-    let source = Source::Fd(Arc::new(OwnedFd::from(socket.try_clone()?)));
-    center.register(source, Interest::READ, SOCKET)?;
+    let shared = Arc::new(socket.try_clone()?.into());
+    center.register(source(&shared), Interest::READ, SOCKET)?;
     center.set_timer(center.now() + Duration::from_millis(20), TICK);
     center.set_timer(center.now() + GIVE_UP, DEADLINE);
 

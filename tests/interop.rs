@@ -3,8 +3,8 @@
 //! Each test has a node of its own (`.ci/ceph`) and says `skipped: …` where Ceph cannot be had,
 //! unless `REQUIRE_CEPH=1`. `EVENT_DRIVER=…` narrows the drivers down to one.
 
-// The binary is half of what is tested here.
-#![cfg(feature = "cli")]
+// The binary is half of what is tested here, and Ceph's daemons are the other.
+#![cfg(all(feature = "cli", unix))]
 
 #[path = "common/ceph.rs"]
 mod ceph;

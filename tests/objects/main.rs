@@ -3,6 +3,9 @@
 //!
 //! What needs real Ceph says `skipped: …` where it cannot be had, unless `REQUIRE_CEPH=1`.
 
+// Ceph's daemons want a Unix.
+#![cfg(unix)]
+
 #[path = "../common/ceph.rs"]
 mod ceph;
 mod interop;

@@ -5,6 +5,9 @@
 //! answers on the same session, and pings, which it only acknowledges. What went over the wire is
 //! recorded and, where it is not encrypted, checked afterwards by a reader of its own.
 
+// Ceph's daemons want a Unix.
+#![cfg(unix)]
+
 #[path = "../common/ceph.rs"]
 mod ceph;
 mod frames;

@@ -5,8 +5,8 @@
 //! What needs Ceph's programs says `skipped: …` where they cannot be had, unless `REQUIRE_CEPH=1`.
 //! `EVENT_DRIVER=…` narrows the drivers down to one.
 
-// The binary is half of what is tested here.
-#![cfg(feature = "cli")]
+// The binary is half of what is tested here, and Ceph's daemons are the other.
+#![cfg(all(feature = "cli", unix))]
 
 #[path = "../common/ceph.rs"]
 mod ceph;
