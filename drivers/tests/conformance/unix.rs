@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use event_driver::{DriverKind, Interest, Token};
-use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork as nix_fork};
@@ -101,13 +101,14 @@ pub fn eintr(kind: DriverKind) {
     // SAFETY: the handler does nothing, and no other one is installed for the signal.
     unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
     let mut rig = Rig::new(kind);
-    let target = pthread_self();
+    // What names a thread is a number on some systems and a pointer on others.
+    let target = pthread_self() as usize;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             // Over and over, as one that comes before the wait interrupts nothing.
             while !done.load(Ordering::Relaxed) {
-                pthread_kill(target, Signal::SIGUSR1).unwrap();
+                pthread_kill(target as Pthread, Signal::SIGUSR1).unwrap();
                 thread::yield_now();
             }
         });

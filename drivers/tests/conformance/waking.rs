@@ -78,7 +78,9 @@ pub fn moved(kind: DriverKind) {
         ended_early(&mut rig);
         ours.write_all(b"y").unwrap();
     }
-    assert_eq!(rig.until(0, READ), READ);
+    // Here, too.
+    let seen = rig.until(0, READ);
+    assert!(seen == READ || cfg!(windows), "{seen:?}");
     rig.driver.delete(token(0)).unwrap();
     rig.driver.delete(token(1)).unwrap();
     rig.settle();
