@@ -86,9 +86,10 @@
 //! # What runs where
 //!
 //! The contract of drivers has a test per line, run for every driver on Linux (kqueue over a
-//! stand-in), for `io_uring` also on Linux 6.1, and for `portable` on Windows under wine. On Linux
-//! 5.10 `io_uring` is refused, and epoll rounds its timeouts up to milliseconds. kqueue is compiled
-//! for FreeBSD, NetBSD, OpenBSD and macOS, and was not run there.
+//! stand-in), for `epoll`, `io_uring`, `portable` and `poll` also on Linux 5.10 and 6.1, and for
+//! `portable` on Windows under wine, where messengers were run, too. On Linux 5.10 `io_uring` is
+//! refused, and epoll rounds its timeouts up to milliseconds. kqueue is compiled and linked for
+//! FreeBSD, NetBSD, OpenBSD and macOS, and was not run there.
 //!
 //! # Which one runs?
 //!
