@@ -4,8 +4,8 @@
 use std::fs;
 use std::time::Duration;
 
-/// Whether `/proc` is the system's own. Others may have one that is not: Windows programs under wine
-/// see that of the machine.
+/// Whether `/proc` is the system's own. Others may have one that is not: Windows programs under
+/// wine see that of the machine.
 const TELLS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// The CPU time of all threads of this process that live.
