@@ -61,6 +61,14 @@ impl Writing {
         matches!(self, Self::V2(_))
     }
 
+    /// Whether the checksums of a message's segments go over the wire.
+    pub(super) fn uses_sums(&self) -> bool {
+        match self {
+            Self::V1(_) => true,
+            Self::V2(encoder) => encoder.uses_sums(),
+        }
+    }
+
     /// Exchanges the room for encrypted bytes, of which a thread needs one and a connection none.
     pub(super) fn swap_room(&mut self, room: &mut BytesMut) {
         if let Self::V2(encoder) = self {
@@ -68,20 +76,20 @@ impl Writing {
         }
     }
 
-    /// Appends a message as number `seq`; all up to `ack_seq` have arrived.
+    /// Appends a message, whose payload it takes, as number `seq`; all up to `ack_seq` have arrived.
     pub(super) fn message(
         &mut self,
-        message: Message,
+        message: &mut Message,
         seq: u64,
         ack_seq: u64,
         out: &mut TxBatch,
     ) -> Result<(), ProtoError> {
         match self {
             Self::V1(encoder) => {
-                encoder.message(message, seq, out);
+                encoder.payload_of(message, seq, out);
                 Ok(())
             }
-            Self::V2(encoder) => encoder.message(message, seq, ack_seq, out),
+            Self::V2(encoder) => encoder.payload_of(message, seq, ack_seq, out),
         }
     }
 

@@ -473,19 +473,14 @@ impl Tx {
             };
             done = done.and(encoded);
         }
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES && taken.len() < BATCH_MESSAGES {
-            let Some(message) = queue.pop() else { break };
-            bytes += message.size();
-            taken.push(message);
-        }
+        queue.pop_batch(taken, BATCH_BYTES, BATCH_MESSAGES);
         done
     }
 
     /// Encodes what was taken. An error concerns the link: all of it is kept for another one.
     fn encode(&mut self, taken: &mut Vec<Message>, keep: bool) -> Result<(), ProtoError> {
         let mut done = Ok(());
-        for mut message in taken.drain(..) {
+        for message in taken.iter_mut() {
             self.out_seq = self.out_seq.wrapping_add(1);
             if keep {
                 message.head_mut().seq = self.out_seq;
@@ -498,6 +493,7 @@ impl Tx {
                     .message(message, self.out_seq, arrived, &mut self.batch);
             }
         }
+        taken.clear();
         done
     }
 }

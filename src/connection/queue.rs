@@ -210,15 +210,55 @@ impl SendQueue {
         }
         let (_, lane) = self.lanes.first_mut()?;
         let (message, _) = lane.pop_front()?;
-        if lane.is_empty() {
+        self.drop_empty_lane();
+        self.messages -= 1;
+        self.bytes -= message.size();
+        Some(message)
+    }
+
+    /// Moves what fits into one batch to the end of `out`: at least one message, if there is one.
+    pub(super) fn pop_batch(
+        &mut self,
+        out: &mut Vec<Message>,
+        bytes_max: u64,
+        messages_max: usize,
+    ) {
+        let mut bytes = 0;
+        while bytes < bytes_max && out.len() < messages_max {
+            if !self.replay.is_empty() {
+                let Some(message) = self.replay.pop_front() else {
+                    return;
+                };
+                bytes += message.size();
+                out.push(message);
+                continue;
+            }
+            let Some((_, lane)) = self.lanes.first_mut() else {
+                return;
+            };
+            let room = messages_max - out.len();
+            let before = bytes;
+            let fits = |(message, _): &&(Message, _)| {
+                let fits = bytes < bytes_max;
+                bytes += if fits { message.size() } else { 0 };
+                fits
+            };
+            let count = lane.iter().take(room).take_while(fits).count();
+            out.extend(lane.drain(..count).map(|(message, _)| message));
+            self.messages -= count;
+            self.bytes -= bytes - before;
+            self.drop_empty_lane();
+        }
+    }
+
+    /// Keeps the allocation of the first lane, if there is nothing in it any more.
+    fn drop_empty_lane(&mut self) {
+        if self.lanes.first().is_some_and(|(_, lane)| lane.is_empty()) {
             let empty = self.lanes.remove(0).1;
             if empty.capacity() <= SPARE_MAX {
                 self.spare = empty;
             }
         }
-        self.messages -= 1;
-        self.bytes -= message.size();
-        Some(message)
     }
 
     /// Forgets everything. The messages are returned, to be dropped outside of the lock.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +20,7 @@ use super::outbox::{Flushed, Next, Outbox};
 use super::queue::Control;
 use crate::auth::Authenticated;
 use crate::error::SendError;
-use crate::message::{Message, priority};
+use crate::message::{Message, Segment, priority};
 use crate::messenger::{Policy, Shared};
 use crate::net::WriteHalf;
 use crate::processor::AcceptSlot;
@@ -63,6 +63,8 @@ pub(crate) struct Session {
     pub(crate) place: Mutex<Option<Arc<AcceptSlot>>>,
     outbox: Outbox,
     features: AtomicU64,
+    /// Whether checksums of segments go over the wire, as far as is known.
+    sums: AtomicBool,
     /// Who was let in, since the last handshake.
     who: Mutex<Option<Arc<Authenticated>>>,
     last_keepalive: AtomicU64,
@@ -98,6 +100,7 @@ impl Session {
             place: Mutex::default(),
             outbox,
             features: AtomicU64::new(if loopback { u64::MAX } else { 0 }),
+            sums: AtomicBool::new(!loopback),
             who: Mutex::default(),
             last_keepalive: AtomicU64::new(0),
             last_keepalive_ack: AtomicU64::new(0),
@@ -190,12 +193,24 @@ impl Session {
         {
             return false;
         }
-        if !self.loopback && config.checksums.header {
-            front.crc();
-            middle.crc();
+        if !self.sums.load(Ordering::Relaxed) {
+            return true;
         }
-        if !self.loopback && config.checksums.data {
-            data.crc();
+        let sums = config.checksums;
+        match self.version {
+            Version::V1 => {
+                if sums.header {
+                    front.crc();
+                    middle.crc();
+                }
+                if sums.data {
+                    data.crc();
+                }
+            }
+            Version::V2 if sums.data => {
+                let _ = [front, middle, data].map(Segment::crc_v2);
+            }
+            Version::V2 => {}
         }
         true
     }
@@ -275,6 +290,7 @@ impl Session {
         // Before anybody can see that it is connected.
         self.features.store(opened.features, Ordering::Release);
         *self.who() = Some(Arc::clone(&opened.who));
+        self.sums.store(writing.uses_sums(), Ordering::Relaxed);
         let terms = (opened.lossy, opened.acked);
         self.outbox.open(terms, writing, writer, unsent)
     }

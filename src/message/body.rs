@@ -2,7 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::wire::crc32c;
+use crate::wire::{behind_zeros, crc32c};
+
+/// From here on it is cheaper to convert a checksum that is known than to compute another.
+const CONVERT_MIN: usize = 16 << 10;
+/// The seed of version 2 of the protocol (msgr2 §5.10).
+const SEED_V2: u32 = u32::MAX;
 
 /// One of a message's three parts: a chain of [`Bytes`], and its CRC-32C once it was computed.
 ///
@@ -11,7 +16,16 @@ use crate::wire::crc32c;
 #[derive(Clone, Debug, Default)]
 pub struct Segment {
     chain: Chain,
-    crc: Option<u32>,
+    sum: Sum,
+}
+
+/// A checksum that is known: from seed 0, or from that of version 2.
+#[derive(Clone, Copy, Debug, Default)]
+enum Sum {
+    #[default]
+    Unknown,
+    Zero(u32),
+    V2(u32),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -26,10 +40,11 @@ impl Segment {
     /// A segment without bytes.
     pub const EMPTY: Self = Self {
         chain: Chain::Empty,
-        crc: None,
+        sum: Sum::Unknown,
     };
 
     /// A received segment whose CRC has been checked.
+    #[inline]
     pub(crate) fn received(bytes: Bytes, crc: Option<u32>) -> Self {
         Self {
             chain: if bytes.is_empty() {
@@ -37,24 +52,31 @@ impl Segment {
             } else {
                 Chain::One(bytes)
             },
-            crc,
+            sum: crc.map_or(Sum::Unknown, Sum::Zero),
         }
     }
 
     /// Length in bytes.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
-        self.chunks().iter().map(Bytes::len).sum()
+        match &self.chain {
+            Chain::Empty => 0,
+            Chain::One(bytes) => bytes.len(),
+            Chain::Many(chunks) => chunks.iter().map(Bytes::len).sum(),
+        }
     }
 
     /// Whether there are no bytes.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         matches!(self.chain, Chain::Empty)
     }
 
     /// The pieces, none of them empty.
     #[must_use]
+    #[inline]
     pub fn chunks(&self) -> &[Bytes] {
         match &self.chain {
             Chain::Empty => &[],
@@ -64,12 +86,13 @@ impl Segment {
     }
 
     /// Appends a piece, without copying it.
+    #[inline]
     pub fn push(&mut self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         if bytes.is_empty() {
             return;
         }
-        self.crc = None;
+        self.sum = Sum::Unknown;
         self.chain = match std::mem::take(&mut self.chain) {
             Chain::Empty => Chain::One(bytes),
             Chain::One(first) => Chain::Many(vec![first, bytes]),
@@ -95,19 +118,32 @@ impl Segment {
     }
 
     /// CRC-32C over all bytes with seed 0 (encoding §7), computed once.
+    #[inline]
     pub fn crc(&mut self) -> u32 {
-        let crc = self.crc.unwrap_or_else(|| {
-            self.chunks()
-                .iter()
-                .fold(0, |crc, chunk| crc32c(crc, chunk))
-        });
-        self.crc = Some(crc);
+        let crc = match self.sum {
+            Sum::Zero(crc) => crc,
+            _ => self.sum_from(0),
+        };
+        self.sum = Sum::Zero(crc);
         crc
     }
 
-    /// That CRC, if it was computed.
-    pub(crate) fn known_crc(&self) -> Option<u32> {
-        self.crc
+    /// The same with the seed of version 2. It differs from the other by what as many zeros make of
+    /// the seed, since a CRC is linear.
+    #[inline]
+    pub(crate) fn crc_v2(&mut self) -> u32 {
+        let crc = match self.sum {
+            Sum::V2(crc) => crc,
+            Sum::Zero(crc) if self.len() >= CONVERT_MIN => crc ^ behind_zeros(SEED_V2, self.len()),
+            _ => self.sum_from(SEED_V2),
+        };
+        self.sum = Sum::V2(crc);
+        crc
+    }
+
+    fn sum_from(&self, seed: u32) -> u32 {
+        let chunks = self.chunks().iter();
+        chunks.fold(seed, |crc, chunk| crc32c(crc, chunk))
     }
 
     /// Moves the bytes out of whatever larger buffer they share.
@@ -118,14 +154,14 @@ impl Segment {
         }
     }
 
-    /// The pieces, by value.
-    pub(crate) fn into_chunks(self) -> impl Iterator<Item = Bytes> {
-        let (one, many) = match self.chain {
-            Chain::Empty => (None, Vec::new()),
-            Chain::One(bytes) => (Some(bytes), Vec::new()),
-            Chain::Many(chunks) => (None, chunks),
-        };
-        one.into_iter().chain(many)
+    /// Gives the pieces away.
+    #[inline]
+    pub(crate) fn give_chunks(self, mut take: impl FnMut(Bytes)) {
+        match self.chain {
+            Chain::Empty => {}
+            Chain::One(bytes) => take(bytes),
+            Chain::Many(chunks) => chunks.into_iter().for_each(take),
+        }
     }
 }
 
@@ -146,3 +182,30 @@ impl PartialEq for Segment {
 }
 
 impl Eq for Segment {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_of_either_seed_are_right_whichever_is_known() {
+        let lens = [
+            0,
+            1,
+            1000,
+            CONVERT_MIN - 1,
+            CONVERT_MIN,
+            CONVERT_MIN + 7,
+            1 << 20,
+        ];
+        for len in lens {
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 31 + i / 256) as u8).collect();
+            let (zero, v2) = (crc32c(0, &bytes), crc32c(SEED_V2, &bytes));
+            let mut segment = Segment::from(bytes);
+            assert_eq!(segment.crc_v2(), v2, "{len}");
+            assert_eq!(segment.crc(), zero, "{len} behind the other");
+            assert_eq!(segment.crc_v2(), v2, "{len} converted");
+            assert_eq!(segment.crc_v2(), v2, "{len} known");
+        }
+    }
+}

@@ -50,6 +50,7 @@ pub struct Message {
 impl Message {
     /// An empty message of a type (encoding §15).
     #[must_use]
+    #[inline]
     pub fn new(kind: u16) -> Self {
         let head = MsgHead {
             kind,
@@ -94,6 +95,7 @@ impl Message {
         P::decode(self)
     }
 
+    #[inline]
     pub(crate) fn received(head: MsgHead, [front, middle, data]: [Segment; 3]) -> Self {
         Self {
             head,
@@ -106,6 +108,7 @@ impl Message {
 
     /// The same message, for keeping until the peer has acknowledged it. Shares the bytes, not the
     /// throttles.
+    #[inline]
     pub(crate) fn share(&self) -> Self {
         Self {
             head: self.head,
@@ -116,12 +119,14 @@ impl Message {
         }
     }
 
+    #[inline]
     pub(crate) fn hold(&mut self, permits: [Option<Permit>; 2]) {
         self.permits = permits;
     }
 
     /// Sets the front segment, the main payload.
     #[must_use]
+    #[inline]
     pub fn with_front(mut self, front: impl Into<Segment>) -> Self {
         self.front = front.into();
         self
@@ -129,6 +134,7 @@ impl Message {
 
     /// Sets the middle segment.
     #[must_use]
+    #[inline]
     pub fn with_middle(mut self, middle: impl Into<Segment>) -> Self {
         self.middle = middle.into();
         self
@@ -136,6 +142,7 @@ impl Message {
 
     /// Sets the data segment, the bulk.
     #[must_use]
+    #[inline]
     pub fn with_data(mut self, data: impl Into<Segment>) -> Self {
         self.data = data.into();
         self
@@ -143,6 +150,7 @@ impl Message {
 
     /// Sets the transaction id, which a reply echoes.
     #[must_use]
+    #[inline]
     pub fn with_tid(mut self, tid: u64) -> Self {
         self.head.tid = tid;
         self
@@ -150,6 +158,7 @@ impl Message {
 
     /// Sets the priority; 0 means the messenger's default ([`priority`]).
     #[must_use]
+    #[inline]
     pub fn with_priority(mut self, priority: u16) -> Self {
         self.head.priority = priority;
         self
@@ -157,6 +166,7 @@ impl Message {
 
     /// Sets the payload's version and the oldest version whose decoder can read it (encoding §13).
     #[must_use]
+    #[inline]
     pub fn with_version(mut self, version: u16, compat: u16) -> Self {
         self.head.version = version;
         self.head.compat_version = compat;
@@ -165,58 +175,68 @@ impl Message {
 
     /// Header fields. Of a received message: as they came.
     #[must_use]
+    #[inline]
     pub fn head(&self) -> &MsgHead {
         &self.head
     }
 
+    #[inline]
     pub(crate) fn head_mut(&mut self) -> &mut MsgHead {
         &mut self.head
     }
 
     /// The message type (encoding §15).
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> u16 {
         self.head.kind
     }
 
     /// The transaction id.
     #[must_use]
+    #[inline]
     pub fn tid(&self) -> u64 {
         self.head.tid
     }
 
     /// Who sent it.
     #[must_use]
+    #[inline]
     pub fn src(&self) -> EntityName {
         self.head.src
     }
 
     /// The main payload.
     #[must_use]
+    #[inline]
     pub fn front(&self) -> &Segment {
         &self.front
     }
 
     /// The middle payload; only file-system messages use it.
     #[must_use]
+    #[inline]
     pub fn middle(&self) -> &Segment {
         &self.middle
     }
 
     /// The bulk payload.
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &Segment {
         &self.data
     }
 
     /// Takes the bulk payload out.
     #[must_use]
+    #[inline]
     pub fn take_data(&mut self) -> Segment {
         std::mem::take(&mut self.data)
     }
 
     /// Payload bytes: front, middle and data. This is what throttles count.
     #[must_use]
+    #[inline]
     pub fn size(&self) -> u64 {
         (self.front.len() + self.middle.len() + self.data.len()) as u64
     }
@@ -229,12 +249,9 @@ impl Message {
         self.data.compact();
     }
 
+    #[inline]
     pub(crate) fn segments_mut(&mut self) -> [&mut Segment; 3] {
         [&mut self.front, &mut self.middle, &mut self.data]
-    }
-
-    pub(crate) fn into_segments(self) -> [Segment; 3] {
-        [self.front, self.middle, self.data]
     }
 }
 

@@ -13,6 +13,10 @@ const COPY_MAX: usize = 512;
 /// The most slices that one write passes to the kernel.
 const SLICES_MAX: usize = 128;
 
+/// As many are enough for one message. A list of them is made anew for each write, and one of the
+/// full length costs more than the encoding of a message.
+const SLICES_FEW: usize = 8;
+
 /// An ordered batch of bytes to send, many messages long, written by gathering writes.
 #[derive(Debug, Default)]
 pub struct TxBatch {
@@ -44,6 +48,7 @@ impl TxBatch {
     }
 
     /// Appends a copy.
+    #[inline]
     pub fn copy(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -60,6 +65,7 @@ impl TxBatch {
     }
 
     /// Appends by reference, or by copy what is small.
+    #[inline]
     pub fn push(&mut self, bytes: Bytes) {
         if bytes.len() <= COPY_MAX {
             self.copy(&bytes);
@@ -77,7 +83,18 @@ impl TxBatch {
         &mut self,
         write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        if self.pieces.len() <= SLICES_FEW {
+            self.write_slices::<SLICES_FEW>(write)
+        } else {
+            self.write_slices::<SLICES_MAX>(write)
+        }
+    }
+
+    fn write_slices<const MAX: usize>(
+        &mut self,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); MAX];
         let mut count = 0;
         let mut skip = self.written;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {

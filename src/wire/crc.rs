@@ -8,6 +8,32 @@ pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
     !crc32c::crc32c_append(!seed, data)
 }
 
+/// The CRC of `len` zeros, from a seed: the seed times x to the power of their bits.
+pub(crate) fn behind_zeros(seed: u32, len: usize) -> u32 {
+    let mut out = seed;
+    // Squares of x^8, x to the power of 8, 16, 32, and so on.
+    let mut power = 1 << (31 - 8);
+    let mut bits = len;
+    while bits > 0 {
+        if bits & 1 == 1 {
+            out = multiply(power, out);
+        }
+        power = multiply(power, power);
+        bits >>= 1;
+    }
+    out
+}
+
+/// The product of two polynomials modulo that of CRC-32C; the highest bit is x^0.
+fn multiply(a: u32, mut b: u32) -> u32 {
+    let mut product = 0;
+    for bit in (0..32).rev() {
+        product ^= b & (a >> bit & 1).wrapping_neg();
+        b = b >> 1 ^ 0x82f6_3b78 & (b & 1).wrapping_neg();
+    }
+    product
+}
+
 #[cfg(test)]
 mod tests {
     use super::crc32c;

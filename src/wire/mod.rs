@@ -23,6 +23,7 @@ pub mod time;
 pub use addr::{AddrType, EntityAddr};
 pub use addr_vec::AddrVec;
 pub use codec::{DecodeError, DecodeErrorKind, ParseError, Put, Reader};
+pub(crate) use crc::behind_zeros;
 pub use crc::crc32c;
 pub use entity::{AuthName, EntityName, EntityType};
 pub use header::{CrcMismatch, MsgFooter, MsgHead, MsgHeader};

@@ -124,8 +124,11 @@ impl Decoder {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.step(rx, gate)
-            .inspect_err(|error| self.failed = Some(error.clone()))
+        let decoded = self.step(rx, gate);
+        if let Err(error) = &decoded {
+            self.failed = Some(error.clone());
+        }
+        decoded
     }
 
     fn step(&mut self, rx: &mut BytesMut, gate: &mut dyn Gate) -> Result<Decoded, ProtoError> {

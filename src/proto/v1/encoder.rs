@@ -2,7 +2,7 @@
 //!
 //! Lives behind the session's send lock. Payload bytes are passed on by reference.
 
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 
 use super::{signed_parts, tag};
 use crate::auth::Signer;
@@ -41,6 +41,11 @@ impl Encoder {
 
     /// Appends a message as number `seq`.
     pub fn message(&self, mut message: Message, seq: u64, out: &mut TxBatch) {
+        self.payload_of(&mut message, seq, out);
+    }
+
+    /// The same, of a message that stays where it is: only its payload is taken.
+    pub(crate) fn payload_of(&self, message: &mut Message, seq: u64, out: &mut TxBatch) {
         message.head_mut().seq = seq;
         let head = *message.head();
         let checksums = self.checksums;
@@ -65,17 +70,16 @@ impl Encoder {
         } else {
             footer.flags |= flags::NOCRC;
         }
-        out.copy(&[tag::MSG]);
         let head_bytes = header.encode(checksums.header);
-        out.copy(&head_bytes);
+        let mut tagged = [tag::MSG; 1 + MsgHeader::LEN];
+        tagged[1..].copy_from_slice(&head_bytes);
+        out.copy(&tagged);
         if let Some(signer) = &self.signer {
             footer.sig = signer.sign(&signed_parts(&header, &head_bytes, &footer));
             footer.flags |= flags::SIGNED;
         }
-        for segment in message.into_segments() {
-            segment
-                .into_chunks()
-                .for_each(|bytes: Bytes| out.push(bytes));
+        for segment in message.segments_mut() {
+            std::mem::take(segment).give_chunks(|bytes| out.push(bytes));
         }
         if self.signed_footer {
             out.copy(&footer.encode());

@@ -19,8 +19,6 @@ use crate::wire::crc32c;
 
 /// Sealed frames are cut out of buffers of this size, so that small ones do not have one each.
 const CIPHER_BUFFER: usize = 64 << 10;
-/// From here on it is cheaper to convert a checksum that is known than to compute another.
-const CONVERT_MIN: usize = 16 << 10;
 
 /// Where frames go to.
 pub trait Sink {
@@ -75,6 +73,11 @@ impl Assembler {
         }
     }
 
+    /// Whether checksums of a message's own segments go over the wire.
+    pub(super) fn uses_sums(&self) -> bool {
+        self.sums && self.sealer.is_none() && self.packer.is_none()
+    }
+
     /// The revision that it speaks.
     #[must_use]
     pub fn revision(&self) -> Revision {
@@ -120,7 +123,7 @@ impl Assembler {
         tag: u8,
         flags: u8,
         first: &[u8],
-        rest: [Segment; SEGMENTS_MAX - 1],
+        mut rest: [Segment; SEGMENTS_MAX - 1],
         out: &mut impl Sink,
     ) -> Result<(), ProtoError> {
         let [front, middle, data] = &rest;
@@ -142,14 +145,14 @@ impl Assembler {
             return self.seal(&preamble, &head, first, rest, out);
         }
         out.copy(&head);
-        let sums = self.sums.then(|| sums(first, &rest, preamble.count));
+        let sums = self.sums.then(|| sums(first, &mut rest, preamble.count));
         let sums = sums.unwrap_or_default().map(u32::to_le_bytes);
         out.copy(first);
         if self.revision == Revision::V1 && !first.is_empty() {
             out.copy(&sums[0]);
         }
         for segment in rest {
-            segment.into_chunks().for_each(|bytes| out.push(bytes));
+            segment.give_chunks(|bytes| out.push(bytes));
         }
         if self.revision == Revision::V0 {
             out.copy(&[Late::complete(Revision::V0)]);
@@ -251,73 +254,11 @@ fn seal_from(from: usize, sealer: &mut Sealer, buf: &mut BytesMut) -> Result<usi
 }
 
 /// The checksums of the segments that are counted, 0 for the others.
-fn sums(first: &[u8], rest: &[Segment; SEGMENTS_MAX - 1], count: usize) -> [u32; SEGMENTS_MAX] {
+fn sums(first: &[u8], rest: &mut [Segment; SEGMENTS_MAX - 1], count: usize) -> [u32; SEGMENTS_MAX] {
     let mut sums = [0; SEGMENTS_MAX];
     sums[0] = crc32c(SEED, first);
     for (sum, segment) in sums[1..count].iter_mut().zip(rest) {
-        *sum = segment_crc(segment);
+        *sum = segment.crc_v2();
     }
     sums
-}
-
-/// The checksum with the seed of v2. That of seed 0, which a segment may know, differs from it by
-/// what as many zeros make of the seed, since a CRC is linear.
-fn segment_crc(segment: &Segment) -> u32 {
-    let len = segment.len();
-    match segment.known_crc() {
-        Some(crc) if len >= CONVERT_MIN => crc ^ behind_zeros(SEED, len),
-        _ => {
-            let chunks = segment.chunks().iter();
-            chunks.fold(SEED, |crc, chunk| crc32c(crc, chunk))
-        }
-    }
-}
-
-/// The CRC of `len` zeros, from a seed: the seed times x to the power of their bits.
-fn behind_zeros(seed: u32, len: usize) -> u32 {
-    let mut out = seed;
-    // Squares of x^8, x to the power of 8, 16, 32, and so on.
-    let mut power = 1 << (31 - 8);
-    let mut bits = len;
-    while bits > 0 {
-        if bits & 1 == 1 {
-            out = multiply(power, out);
-        }
-        power = multiply(power, power);
-        bits >>= 1;
-    }
-    out
-}
-
-/// The product of two polynomials modulo that of CRC-32C; the highest bit is x^0.
-fn multiply(a: u32, mut b: u32) -> u32 {
-    let mut product = 0;
-    for bit in (0..32).rev() {
-        product ^= b & (a >> bit & 1).wrapping_neg();
-        b = b >> 1 ^ 0x82f6_3b78 & (b & 1).wrapping_neg();
-    }
-    product
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn converted_checksums_are_right() {
-        for len in [
-            1,
-            1000,
-            CONVERT_MIN - 1,
-            CONVERT_MIN,
-            CONVERT_MIN + 7,
-            1 << 20,
-        ] {
-            let bytes: Vec<u8> = (0..len).map(|i| (i * 31 + i / 256) as u8).collect();
-            let mut segment = Segment::from(bytes.clone());
-            assert_eq!(segment_crc(&segment), crc32c(SEED, &bytes), "{len}");
-            segment.crc();
-            assert_eq!(segment_crc(&segment), crc32c(SEED, &bytes), "{len} known");
-        }
-    }
 }

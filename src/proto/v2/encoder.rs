@@ -28,6 +28,11 @@ impl Encoder {
         Self { frames }
     }
 
+    /// Whether checksums of a message's segments are needed.
+    pub(crate) fn uses_sums(&self) -> bool {
+        self.frames.uses_sums()
+    }
+
     /// Exchanges the room for sealed frames; see [`Assembler::swap_room`].
     pub fn swap_room(&mut self, room: &mut BytesMut) {
         self.frames.swap_room(room);
@@ -39,7 +44,18 @@ impl Encoder {
     /// See [`Encoder`].
     pub fn message(
         &mut self,
-        message: Message,
+        mut message: Message,
+        seq: u64,
+        ack_seq: u64,
+        out: &mut TxBatch,
+    ) -> Result<(), ProtoError> {
+        self.payload_of(&mut message, seq, ack_seq, out)
+    }
+
+    /// The same, of a message that stays where it is: only its payload is taken.
+    pub(crate) fn payload_of(
+        &mut self,
+        message: &mut Message,
         seq: u64,
         ack_seq: u64,
         out: &mut TxBatch,
@@ -47,7 +63,7 @@ impl Encoder {
         let mut head = *message.head();
         head.seq = seq;
         let header = Header2 { head, ack_seq };
-        let segments = message.into_segments();
+        let segments = message.segments_mut().map(std::mem::take);
         self.frames
             .frame(tag::MESSAGE, &header.encode(), segments, out)
     }
