@@ -200,6 +200,20 @@ impl Permit {
         self.units
     }
 
+    /// Makes it one for so many units, for the next of a row: without asking if that is not more than
+    /// it has, so the order of asking is kept only if nobody waits. False: it is to be given back,
+    /// and the units to be asked for.
+    pub(crate) fn reuse(&mut self, units: u64) -> bool {
+        if units > self.units || self.throttle.waiting() > 0 {
+            return false;
+        }
+        if units < self.units {
+            self.throttle.put(self.units - units);
+            self.units = units;
+        }
+        true
+    }
+
     /// Takes more units, whether they fit or not: for what turned out to be larger than it was
     /// announced, and is there already. Who comes later waits for them to be given back.
     pub fn grow(&mut self, by: u64) {
@@ -290,6 +304,22 @@ mod tests {
         assert!(throttle.try_take(1).is_none());
         drop(permit);
         assert_eq!(throttle.current(), 0);
+    }
+
+    #[test]
+    fn a_permit_serves_the_next_one_unless_somebody_waits() {
+        let throttle = Throttle::new("t", 10);
+        let mut permit = throttle.try_take(6).expect("fits");
+        assert!(permit.reuse(6) && permit.reuse(4));
+        assert_eq!((permit.units(), throttle.current()), (4, 4));
+        assert!(!permit.reuse(5), "that has to be asked for");
+        let (tx, rx) = mpsc::channel();
+        let _ticket = throttle
+            .take_or_park(8, move |p| tx.send(p).unwrap())
+            .expect_err("does not fit");
+        assert!(!permit.reuse(4), "somebody waits");
+        drop(permit);
+        assert_eq!(rx.try_recv().expect("fits now").units(), 8);
     }
 
     #[test]

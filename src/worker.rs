@@ -359,7 +359,7 @@ impl WorkerState {
             let Some(message) = connection.0.pop_local() else {
                 return;
             };
-            if let Err(error) = pass.deliver(message, [Some(permit), None]) {
+            if let Err(error) = pass.deliver(message, &mut [Some(permit), None]) {
                 tracing::error!(%error, "on the loop-back connection");
             }
         }

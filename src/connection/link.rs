@@ -547,24 +547,27 @@ impl Link {
             bytes: 0,
         };
         let mut pass = Pass::new(connection);
+        let mut spare = [None, None];
         loop {
             let tolls = &mut self.tolls;
             let mut gate = TollGate {
                 tolls,
+                spare: &mut spare,
                 connection,
                 slot,
                 link,
                 post,
             };
-            let incoming = match reading.decode(buf, &mut gate).map_err(Error::proto)? {
-                Decoded::NeedMore => return Ok(None),
-                Decoded::Throttled => {
+            let incoming = match reading.decode(buf, &mut gate) {
+                Err(error) => return Err(Error::proto(error)),
+                Ok(Decoded::NeedMore) => return Ok(None),
+                Ok(Decoded::Throttled) => {
                     cx.center.disarm(link, Interest::READ).map_err(system)?;
                     self.shared.stats.throttled.fetch_add(1, Ordering::Relaxed);
                     connection.0.set_throttled(Some(cx.center.now()));
                     return Ok(Some(Outcome::Parked));
                 }
-                Decoded::Incoming(incoming) => incoming,
+                Ok(Decoded::Incoming(incoming)) => incoming,
             };
             match incoming {
                 Incoming::Message(mut message) => {
@@ -575,7 +578,7 @@ impl Link {
                     self.was_of_use = true;
                     received.messages += 1;
                     received.bytes += message.size();
-                    let (held, in_dispatch) = self.tolls.take();
+                    let (held, mut in_dispatch) = self.tolls.take();
                     if message.head().seq <= self.numbers.in_seq {
                         self.shared.stats.duplicates.fetch_add(1, Ordering::Relaxed);
                         continue;
@@ -593,7 +596,8 @@ impl Link {
                         line.hold(cx.center, slot.to_u64(), connection, (message, in_dispatch));
                         continue;
                     }
-                    pass.deliver(message, in_dispatch)?;
+                    pass.deliver(message, &mut in_dispatch)?;
+                    spare = in_dispatch;
                     if connection.is_closed() {
                         return Ok(Some(Outcome::Closed));
                     }
@@ -661,6 +665,9 @@ impl Tolls {
 
 struct TollGate<'a> {
     tolls: &'a mut Tolls,
+    /// What the last message of this pass had of the dispatch throttle, if it is dispatched already:
+    /// for the next one, as taking and giving back costs more than all else that is done here.
+    spare: &'a mut [Option<Permit>; 2],
     connection: &'a Connection,
     slot: Token,
     link: Token,
@@ -677,6 +684,13 @@ impl TollGate<'_> {
         }
         if self.tolls.ticket.is_some() {
             return false;
+        }
+        let spare = toll.checked_sub(2).and_then(|i| self.spare[i].take());
+        if let Some(mut permit) = spare
+            && permit.reuse(units)
+        {
+            self.tolls.held[toll] = Some(permit);
+            return true;
         }
         let (slot, link, post) = (self.slot, self.link, self.post.clone());
         let grant = move |permit| {

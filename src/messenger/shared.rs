@@ -474,38 +474,36 @@ impl Shared {
 
     // Dispatch.
 
-    /// Shows a received message to all dispatchers, then gives it to a fast one, or to the dispatch
-    /// queue.
+    /// Shows a received message to all dispatchers, then gives it to a fast one, or with its permits
+    /// to the dispatch queue.
     pub(crate) fn deliver(
         &self,
         connection: &Connection,
         message: Message,
-        permits: [Option<Permit>; 2],
+        permits: &mut [Option<Permit>; 2],
     ) -> Result<(), Error> {
         self.registry.admit(&message).map_err(Error::undecodable)?;
+        // Lent to the guard, as moving it in and out again costs more than the rest.
+        let mut waiting = Some(message);
         let delivered = guarded(|| {
+            let Some(message) = &waiting else { return };
             for dispatcher in self.dispatchers() {
-                dispatcher.fast_preprocess(connection, &message);
+                dispatcher.fast_preprocess(connection, message);
             }
             let head = message.head();
-            match self
-                .dispatchers()
-                .iter()
-                .find(|d| d.can_fast_dispatch(head))
+            let mut dispatchers = self.dispatchers().iter();
+            if let Some(dispatcher) = dispatchers.find(|d| d.can_fast_dispatch(head))
+                && let Some(message) = waiting.take()
             {
-                Some(dispatcher) => {
-                    dispatcher.fast_dispatch(connection, message);
-                    None
-                }
-                None => Some(message),
+                dispatcher.fast_dispatch(connection, message);
             }
         });
-        if let Some(message) = delivered.map_err(|_| self.panicked())? {
-            let connection = connection.clone();
+        delivered.map_err(|_| self.panicked())?;
+        if let Some(message) = waiting {
             self.queue.push(Item::Message {
-                connection,
+                connection: connection.clone(),
                 message,
-                permits,
+                permits: std::mem::take(permits),
             });
         }
         Ok(())

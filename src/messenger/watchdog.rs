@@ -147,7 +147,7 @@ impl<'a> Pass<'a> {
     pub(crate) fn deliver(
         &mut self,
         message: Message,
-        permits: [Option<Permit>; 2],
+        permits: &mut [Option<Permit>; 2],
     ) -> Result<(), Error> {
         let shared = &self.connection.0.shared;
         self.since.get_or_insert_with(|| shared.env.now());

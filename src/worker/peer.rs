@@ -103,8 +103,8 @@ impl Peer {
         let held = line.and_then(|line| line.release(timer));
         match (held, &self.connection) {
             // Whoever has marked it down hears no more of it.
-            (Some((message, permits)), Some(connection)) if !connection.is_closed() => {
-                self.shared.deliver(connection, message, permits)
+            (Some((message, mut permits)), Some(connection)) if !connection.is_closed() => {
+                self.shared.deliver(connection, message, &mut permits)
             }
             _ => Ok(()),
         }
@@ -117,11 +117,11 @@ impl Peer {
         let Some(connection) = &self.connection else {
             return;
         };
-        for (message, permits) in held {
+        for (message, mut permits) in held {
             if connection.is_closed() {
                 return;
             }
-            if let Err(error) = self.shared.deliver(connection, message, permits) {
+            if let Err(error) = self.shared.deliver(connection, message, &mut permits) {
                 tracing::debug!(%error, "a late message of a link that is gone");
             }
         }
