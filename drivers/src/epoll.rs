@@ -4,16 +4,19 @@
 //! stays armed: the next edge reports it again, so re-arming it costs nothing. A direction that
 //! was not armed is added with a modification, upon which the kernel looks at the source anew;
 //! that is what reports the past. Removal takes a source off the kernel's ready list, so no
-//! event of a deleted token can come. Used by one thread.
+//! event of a deleted token can come. A timeout that is far off is kept by a timer that is left
+//! running from wait to wait ([`Alarm`]). Used by one thread.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::bell::Bell;
 use crate::fork::Process;
@@ -30,6 +33,10 @@ pub(crate) fn open() -> io::Result<Box<dyn EventDriver>> {
 
 /// The bell's token; no source has it.
 const BELL: u64 = SLOTS_MAX as u64;
+/// That of the alarm.
+const ALARM: u64 = BELL + 1;
+/// Timeouts from here on are kept by the alarm.
+const FAR: Duration = Duration::from_secs(1);
 
 struct EpollDriver {
     epoll: Epoll,
@@ -39,7 +46,17 @@ struct EpollDriver {
     buffer: Box<[EpollEvent; EVENTS_PER_WAIT]>,
     /// Whether the kernel has a wait with nanoseconds (Linux 5.11), as far as is known.
     nanoseconds: bool,
+    /// Once there was a timeout that is far off.
+    alarm: Option<Alarm>,
     process: Process,
+}
+
+/// A timer for timeouts that are hardly ever reached: the kernel's own of each wait is set up and
+/// taken down with it, which costs more than all else that the call does. This one is armed for the
+/// first of a row of timeouts, and when it fires, for what is left of the last one.
+struct Alarm {
+    timer: TimerFd,
+    fires_at: Option<Instant>,
 }
 
 impl EpollDriver {
@@ -57,6 +74,7 @@ impl EpollDriver {
             table: Table::new(),
             buffer: Box::new([EpollEvent::empty(); EVENTS_PER_WAIT]),
             nanoseconds: true,
+            alarm: None,
             process,
         })
     }
@@ -75,6 +93,14 @@ impl EpollDriver {
 
     /// Fills the buffer with this many events.
     fn fetch(&mut self, timeout: Option<Duration>) -> nix::Result<usize> {
+        if let Some(far) = timeout.filter(|timeout| *timeout >= FAR)
+            && self.has_alarm()
+        {
+            let now = Instant::now();
+            if let Some(until) = now.checked_add(far) {
+                return self.fetch_until(now, until);
+            }
+        }
         // The call with milliseconds is the cheaper one, where they lose nothing.
         if self.nanoseconds && timeout.is_some_and(|timeout| !timeout.is_zero()) {
             match self.wait_nanos(timeout) {
@@ -88,6 +114,37 @@ impl EpollDriver {
         }
         let timeout = EpollTimeout::try_from(time::millis(timeout)).map_err(|_| Errno::EINVAL)?;
         self.epoll.wait(&mut self.buffer[..], timeout)
+    }
+
+    /// Makes the alarm, if there is none. False: the system gives none.
+    fn has_alarm(&mut self) -> bool {
+        if self.alarm.is_none() {
+            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+            let heard = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, ALARM);
+            self.alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
+                .and_then(|timer| self.epoll.add(&timer, heard).map(|()| timer))
+                .map(|timer| Alarm {
+                    timer,
+                    fires_at: None,
+                })
+                .ok();
+        }
+        self.alarm.is_some()
+    }
+
+    fn fetch_until(&mut self, mut now: Instant, until: Instant) -> nix::Result<usize> {
+        while now < until {
+            if let Some(alarm) = &mut self.alarm {
+                alarm.arm(now, until)?;
+            }
+            let count = self.epoll.wait(&mut self.buffer[..], EpollTimeout::NONE)?;
+            let is_alarm = |event: &EpollEvent| event.data() == ALARM;
+            if count != 1 || !is_alarm(&self.buffer[0]) {
+                return Ok(count);
+            }
+            now = Instant::now();
+        }
+        Ok(0)
     }
 
     fn wait_nanos(&mut self, timeout: Option<Duration>) -> nix::Result<usize> {
@@ -147,13 +204,28 @@ impl EventDriver for EpollDriver {
         };
         let events = self.buffer[..count]
             .iter()
-            .filter(|event| event.data() != BELL);
+            .filter(|event| ![BELL, ALARM].contains(&event.data()));
         out.extend(events.map(from_kernel));
         Ok(())
     }
 
     fn waker(&self) -> Waker {
         self.bell.waker()
+    }
+}
+
+impl Alarm {
+    /// Sees to it that it fires by `until`, and not before `now`.
+    fn arm(&mut self, now: Instant, until: Instant) -> nix::Result<()> {
+        if self.fires_at.is_some_and(|at| at > now && at <= until) {
+            return Ok(());
+        }
+        // Cut as other timeouts are: a wait goes on when it fires too early.
+        let after = TimeSpec::from_timespec(time::timespec(until - now));
+        let flags = TimerSetTimeFlags::empty();
+        self.timer.set(Expiration::OneShot(after), flags)?;
+        self.fires_at = Some(until);
+        Ok(())
     }
 }
 
@@ -211,6 +283,26 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn a_timeout_that_is_far_off_is_kept_whatever_the_alarm_was_set_for() {
+        let mut driver = EpollDriver::new().unwrap();
+        let mut out = Vec::new();
+        let waits = |driver: &mut EpollDriver, timeout| {
+            let start = Instant::now();
+            driver.wait(&mut Vec::new(), Some(timeout)).unwrap();
+            start.elapsed()
+        };
+        driver.waker().wake();
+        driver.wait(&mut out, Some(1000 * FAR)).unwrap();
+        assert!(driver.alarm.is_some() && out.is_empty());
+        assert!(waits(&mut driver, FAR) >= FAR, "and not in 1000 seconds");
+        driver.waker().wake();
+        driver.wait(&mut out, Some(FAR)).unwrap();
+        let longer = FAR + FAR / 2;
+        assert!(waits(&mut driver, longer) >= longer, "later");
+        assert!(out.is_empty());
+    }
 
     #[test]
     fn a_kernel_without_nanoseconds_rounds_up() {

@@ -36,11 +36,21 @@ pub fn read_vectored(fd: BorrowedFd<'_>, spaces: &mut [Space<'_>]) -> io::Result
             "no room to read into",
         ));
     }
-    let count = spaces.len().min(SPACES_MAX) as libc::c_int;
-    let total = retry(|| {
-        // SAFETY: each vector is spare capacity of a buffer that is borrowed mutably meanwhile.
-        Errno::result(unsafe { libc::readv(fd.as_raw_fd(), vectors.as_ptr(), count) })
-    })? as usize;
+    let total = match spaces.len().min(SPACES_MAX) {
+        // The call for one is the cheaper one.
+        1 => {
+            let libc::iovec { iov_base, iov_len } = vectors[0];
+            retry(|| {
+                // SAFETY: it is spare capacity of a buffer that is borrowed mutably meanwhile.
+                Errno::result(unsafe { libc::recv(fd.as_raw_fd(), iov_base, iov_len, 0) })
+            })?
+        }
+        count => retry(|| {
+            let count = count as libc::c_int;
+            // SAFETY: each vector is spare capacity of a buffer that is borrowed mutably meanwhile.
+            Errno::result(unsafe { libc::readv(fd.as_raw_fd(), vectors.as_ptr(), count) })
+        })?,
+    } as usize;
     let mut rest = total;
     for space in spaces {
         let filled = space.room().min(rest);
@@ -61,6 +71,14 @@ pub fn read_vectored(fd: BorrowedFd<'_>, spaces: &mut [Space<'_>]) -> io::Result
 /// `WouldBlock` without room in the send buffer; `BrokenPipe` (and never a signal) after the
 /// end of the connection; otherwise what the system says.
 pub fn write_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    if let [slice] = slices {
+        let (at, len) = (slice.as_ptr().cast(), slice.len());
+        let sent = retry(|| {
+            // SAFETY: the slice is borrowed meanwhile, and only read.
+            Errno::result(unsafe { libc::send(fd.as_raw_fd(), at, len, creation::SEND_FLAGS) })
+        })?;
+        return Ok(sent as usize);
+    }
     // SAFETY: a message of zero bytes is an empty one.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     // IoSlice promises the layout of iovec. The pointer is mutable in form only.
