@@ -73,7 +73,8 @@ impl Encoder {
     /// # Errors
     /// See [`Encoder`].
     pub fn ack(&mut self, seq: u64, out: &mut TxBatch) -> Result<(), ProtoError> {
-        self.control(&Control::Ack(seq), out)
+        // As Control encodes it, without an allocation: these go with the traffic.
+        self.frames.frame(tag::ACK, &seq.to_le_bytes(), NONE, out)
     }
 
     /// Appends a sign of life that asks for an answer.
