@@ -76,7 +76,11 @@ impl Timers {
                 let slots = &self.slots;
                 self.heap
                     .retain(|Reverse(e)| slots[e.slot as usize].serial == e.serial);
-                self.heap.shrink_to(2 * self.len());
+                // Not for every wave that comes and goes: memory that is given back is fetched
+                // again.
+                if self.heap.capacity() > 8 * self.len() {
+                    self.heap.shrink_to(2 * self.len());
+                }
             }
         }
         live
@@ -183,6 +187,33 @@ mod tests {
             timers.heap.capacity()
         );
         assert!(timers.slots.capacity() <= 8, "{}", timers.slots.capacity());
+    }
+
+    #[test]
+    fn memory_is_flat_while_a_hundred_thousand_timers_change() {
+        const LIVE: usize = 100_000;
+        let mut timers = Timers::default();
+        let mut ids: Vec<TimerId> = (0..LIVE as u64).map(|i| timers.insert(i, i)).collect();
+        let mut change = |timers: &mut Timers| {
+            for (i, id) in ids.iter_mut().enumerate() {
+                assert!(timers.cancel(*id));
+                // In no order: multiples of a prime.
+                *id = timers.insert((i * 48_271 % LIVE) as u64, i as u64);
+            }
+        };
+        let memory = |timers: &Timers| {
+            let (heap, slots) = (timers.heap.capacity(), timers.slots.capacity());
+            (heap, slots, timers.free.capacity())
+        };
+        change(&mut timers);
+        change(&mut timers);
+        let before = memory(&timers);
+        assert!(before.0 <= 4 * LIVE, "{before:?}");
+        for _ in 0..5 {
+            change(&mut timers);
+            assert_eq!(memory(&timers), before);
+        }
+        assert_eq!(timers.len(), LIVE);
     }
 
     #[test]

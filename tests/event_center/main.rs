@@ -134,6 +134,41 @@ fn timers_fire_by_deadline_and_equal_ones_by_creation() {
 }
 
 #[test]
+fn a_hundred_thousand_timers_fire_in_order_each_in_its_time() {
+    const TIMERS: u64 = 100_000;
+    let (mut center, env) = stepped();
+    let start = center.now();
+    // In no order, by multiples of a prime; each is cancelled once and set anew.
+    let after = |tag: u64| Duration::from_micros(1 + tag * 48_271 % TIMERS);
+    let ids: Vec<TimerId> = (0..TIMERS)
+        .map(|tag| center.set_timer(start + after(TIMERS - 1 - tag), tag))
+        .collect();
+    for (tag, id) in (0..).zip(ids) {
+        assert!(center.cancel_timer(id));
+        center.set_timer(start + after(tag), tag);
+    }
+    assert_eq!(center.timers() as u64, TIMERS);
+    let mut script = Script::silent();
+    let (mut fired, mut passed) = (0, Duration::ZERO);
+    for _ in 0..100 {
+        env.advance(Duration::from_millis(1));
+        let turn = step(&mut center, &mut script);
+        assert_eq!(turn.time_events as u64, TIMERS / 100);
+        assert!(step(&mut center, &mut script).is_empty(), "nothing is due");
+        for seen in script.take() {
+            let Seen::Time(tag) = seen else {
+                panic!("{seen:?}")
+            };
+            assert!(after(tag) > passed, "out of order");
+            passed = after(tag);
+            fired += 1;
+        }
+        assert!(start + passed <= center.now(), "early");
+    }
+    assert_eq!((fired, center.timers()), (TIMERS, 0));
+}
+
+#[test]
 fn a_wait_for_a_timer_has_no_empty_turns() {
     let mut center = center();
     let mut script = Script::silent();
