@@ -128,6 +128,10 @@ cfg_if::cfg_if! {
     }
 }
 
+#[cfg(all(feature = "bench", unix))]
+#[doc(hidden)]
+pub mod rival;
+
 const _: () = assert!(
     !DriverKind::compiled().is_empty(),
     "event-driver has no backend for this target: turn on the feature `epoll` (Linux, Android), \

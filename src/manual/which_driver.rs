@@ -12,75 +12,103 @@
 //!
 //! # Figures
 //!
-//! By `cargo bench --bench drivers --features io-uring,portable`: two cores of a virtual machine
-//! shared with other work, Linux 6.18. Nanoseconds, medians of seven rounds in which all take
-//! turns; behind them the ratio to raw epoll (of wakes, to a raw eventfd): the median of the
-//! rounds' ratios, steadier than the figures themselves, which other work has doubled here and
-//! there. Measure on your machine before you believe them. 100,000 sources were not measured here:
-//! the limit of descriptors was 20,000, and the bench says that it skips them.
+//! ```text
+//! cargo run --release --features bench,io-uring,portable -- bench drivers --report DIR
+//! ```
 //!
-//! An event, from the wait to the end of the read and the re-arm:
+//! Two cores of a virtual machine (AMD EPYC, Linux 6.18) with nothing else to do. Nanoseconds,
+//! medians of seven rounds in which all take turns on one processor; behind them the ratio to the
+//! raw facility: the median of the rounds' ratios. `--report` writes them with plots;
+//! `cargo bench --bench drivers --features bench,io-uring,portable` is the same. Measure on your
+//! machine before you believe them. 100,000 sources were not measured here: the limit of
+//! descriptors was 20,000 and could not be lifted, and the bench says that it skips them.
+//!
+//! An event, from the wait to the end of the read and the re-arm, by how many sources are active:
 //!
 //! ```text
-//!      10 sources          1 active         10 active        empty wait
-//!       raw epoll       583 x1.00         360 x1.00         112 x1.00
-//!             mio       569 x0.98         357 x0.99         119 x1.09
-//!         polling      1601 x2.64         454 x1.26        1067 x9.61
-//!           epoll       590 x1.01         360 x0.99         121 x1.09
-//!        io_uring       617 x1.01         326 x0.85           8 x0.06
-//!        portable      1791 x3.05         673 x1.89        1105 x9.65
-//!            poll      1491 x2.54         282 x0.79         524 x4.64
+//! 10 sources               1 active          10 active         empty wait
+//!      raw epoll        621 x1.00          384 x1.00          139 x1.00
+//!            mio        629 x1.01          384 x1.00          150 x1.08
+//!        polling       1744 x2.82          493 x1.29         1226 x8.77
+//!          epoll        636 x1.03          388 x1.01          150 x1.06
+//!       io_uring        598 x0.96          327 x0.85          6.3 x0.05
+//!       portable       2012 x3.23          764 x1.99         1235 x8.81
+//!           poll       1788 x2.88          334 x0.87          805 x5.78
 //!
-//!    1000 sources          1 active         32 active       1000 active        empty wait
-//!       raw epoll       596 x1.00         353 x1.00         335 x1.00         115 x1.00
-//!             mio       593 x1.03         413 x0.97         384 x1.16         122 x1.06
-//!         polling      1554 x2.60         401 x1.11         339 x1.00        1209 x9.75
-//!           epoll       601 x1.02         346 x1.01         337 x1.00         253 x1.10
-//!        io_uring      1062 x1.14         302 x0.84         557 x0.84           8 x0.06
-//!        portable      1843 x3.16         651 x1.85         565 x1.68        1093 x9.53
-//!            poll     47186 x81.14       1245 x3.44         235 x0.68       28844 x260.27
+//! 1,000 sources            1 active          32 active        1000 active         empty wait
+//!      raw epoll        621 x1.00          369 x1.00          361 x1.00          139 x1.00
+//!            mio        640 x1.03          371 x1.00          358 x1.00          149 x1.06
+//!        polling       1744 x2.80          402 x1.09          361 x1.00         1234 x8.89
+//!          epoll        642 x1.03          372 x1.01          362 x1.00          151 x1.08
+//!       io_uring        590 x0.95          313 x0.84          307 x0.85          6.4 x0.05
+//!       portable       2039 x3.28          704 x1.91          640 x1.77         1238 x8.91
+//!           poll     100797 x162.93       2087 x5.65          290 x0.80        56039 x403.67
 //!
-//!   10000 sources          1 active         32 active      10000 active        empty wait
-//!       raw epoll       918 x1.00         352 x1.00         645 x1.00         149 x1.00
-//!             mio      1177 x1.57         354 x0.98         697 x1.07         188 x1.41
-//!         polling      1552 x2.45         398 x1.09         364 x0.69        1952 x11.64
-//!           epoll       599 x0.97         367 x0.99         818 x0.90         257 x1.51
-//!        io_uring      1214 x1.02         293 x0.85         599 x1.10          14 x0.10
-//!        portable      1816 x2.00         678 x1.91         830 x1.18        1077 x7.11
-//!            poll    319776 x358.70     14999 x31.88       1186 x1.61      551743 x4093.87
+//! 10,000 sources           1 active          32 active       10000 active         empty wait
+//!      raw epoll        642 x1.00          377 x1.00          491 x1.00          144 x1.00
+//!            mio        649 x1.01          378 x1.00          480 x0.92          153 x1.06
+//!        polling       1808 x2.82          415 x1.10          471 x0.96         1274 x8.97
+//!          epoll        653 x1.02          386 x1.02          491 x1.00          152 x1.06
+//!       io_uring        617 x0.97          330 x0.88          464 x0.92          6.6 x0.05
+//!       portable       2129 x3.37          789 x2.11          845 x1.72         1275 x8.96
+//!           poll   1003117 x1607.92      18790 x49.86         994 x2.00      576351 x3978.08
 //! ```
 //!
 //! What can be seen:
 //!
-//! - Our epoll driver costs what epoll costs for each event. An empty wait takes some ten
-//!   nanoseconds more, as that of mio does.
-//! - `io_uring` takes a seventh less than epoll with 32 active. A wait that finds nothing makes no
-//!   system call at all. With a single active source there is nothing to gain, and with all of very
-//!   many the advantage is lost in what the memory costs.
-//! - `poll` hands all descriptors to the kernel for each wait: linear, and no more to be said. With
-//!   ten sources it is as good as any.
+//! - An event costs our epoll driver what it costs raw epoll, at any number of sources: one or two
+//!   hundredths more with many active, two or three with a single one. There mio, which has no
+//!   re-arm, is cheaper by up to two hundredths.
+//! - A wait that finds nothing takes some ten nanoseconds more, seven hundredths, and with mio it
+//!   is the same. Most of that is the call behind a trait: on this machine each function around a
+//!   system call adds six nanoseconds, measured by wrapping raw epoll in more of them. The kernel's
+//!   mitigation `Safe RET`, which spoils the prediction of returns, is the likely reason.
+//! - `io_uring` takes a seventh less than epoll when many are active (a twelfth with all of
+//!   10,000), and some four hundredths less with one. A wait that finds nothing makes no system
+//!   call at all.
+//! - `poll` hands all descriptors to the kernel for each wait: its cost is linear in their number,
+//!   some 55 ns for each, ready or not. It wins where all of up to a thousand are active.
 //! - `portable` pays for the one-shot mode, which is the only one that all facilities below it
 //!   have: a call for each event, and some for each wait.
 //!
-//! Waking a thread that waits:
+//! Waking a thread that waits, with both threads on one processor and on two. `raw eventfd` is a
+//! thread that can wait for nothing else; `event center` posts an event and delivers it. Between
+//! two processors it is the virtual machine that is measured.
 //!
 //! ```text
-//!     raw eventfd      3463 x1.00
-//!       raw epoll      3933 x0.97
-//!             mio      4108 x1.12
-//!         polling      7558 x2.18
-//!           epoll      2584 x0.78
-//!        io_uring      6203 x1.45
-//!        portable      8303 x2.41
-//!            poll      6397 x1.99
+//!                     one processor     two processors
+//!      raw epoll       2244 x1.00        19720 x1.00
+//!    raw eventfd       1937 x0.87        19594 x1.03
+//!            mio       2250 x1.01        19527 x0.99
+//!        polling       3671 x1.62        21513 x1.11
+//!          epoll       2250 x1.02        20023 x1.04
+//!       io_uring       2232 x1.00        19456 x0.98
+//!       portable       3668 x1.65        21156 x1.05
+//!           poll       2440 x1.09        20168 x1.01
+//!   event center       2113 x0.94        20974 x1.07
 //! ```
 //!
-//! Timers, 100,000 of them pending:
+//! Timers, 100,000 of them pending, without order; beside tokio's wheel, which has milliseconds
+//! where the event center has nanoseconds:
 //!
 //! ```text
-//!                    insert   cancel + insert    expire
-//!    event center      16.3              43.8      65.1
-//!           tokio      40.2              30.8      27.4
+//!                            insert             cancel    cancel + insert             expire
+//!   event center       16.9 x1.00         14.9 x1.00         31.1 x1.00         87.5 x1.00
+//!          tokio       55.7 x3.30         40.3 x2.75         27.6 x0.88         28.0 x0.32
+//! ```
+//!
+//! The wheel is quicker where timers expire, thrice so: it takes those of a millisecond at once,
+//! and the heap of the event center one after the other, in their order. It is quicker by an eighth
+//! where a timer is moved, too; inserting and cancelling are cheaper in the event center.
+//!
+//! Posting to a thread that is awake:
+//!
+//! ```text
+//!                              post
+//!    raw eventfd        216 x1.00
+//!     mpsc + mio        307 x1.43
+//!     mpsc alone       13.2 x0.06
+//!   event center       16.3 x0.08
 //! ```
 //!
 //! # What runs where

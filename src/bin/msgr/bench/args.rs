@@ -8,6 +8,7 @@ use async_messenger::wire::EntityAddr;
 use async_messenger::{Config, Policy, WORKERS_MAX};
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 
+use super::drivers::DriversArgs;
 use crate::args::{Global, Own, mode, own, seconds};
 use crate::failure::Failure;
 
@@ -23,6 +24,8 @@ pub(super) enum BenchTask {
     Server(ServerArgs),
     /// Keep requests in flight, and print how long they took and what they cost
     Client(ClientArgs),
+    /// Measure events, wakes, timers and posts of the drivers, beside epoll, mio, polling and tokio
+    Drivers(DriversArgs),
 }
 
 /// What both sides can be told.

@@ -1,20 +1,19 @@
 //! Whoever is measured, behind one trait: drivers of this project and others.
 
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_messenger::{DriverKind, Event, EventDriver, Interest, Source, Token};
+use event_driver::rival::Polling;
 use mio::unix::SourceFd;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use polling::{PollMode, Poller as PollingPoller};
 
 /// What all of them return at once, at most.
-const EVENTS: usize = 1024;
+const EVENTS: usize = event_driver::EVENTS_PER_WAIT;
 
 /// Watches descriptors for reading.
-pub(crate) trait Poller {
+pub(super) trait Poller {
     fn add(&mut self, id: usize, fd: &Arc<OwnedFd>);
 
     /// Waits, not at all or without limit, and calls `ready` for each source that became readable.
@@ -24,35 +23,44 @@ pub(crate) trait Poller {
     fn done(&mut self, id: usize);
 }
 
-/// Who takes part: a name, and how to make one.
-pub(crate) type Entrant = (String, Box<dyn Fn() -> Box<dyn Poller>>);
-
-pub(crate) fn entrants() -> Vec<Entrant> {
-    let mut all: Vec<Entrant> = vec![
-        ("raw epoll".into(), Box::new(|| Box::new(Raw::new()))),
-        ("mio".into(), Box::new(|| Box::new(Mio::new()))),
-        ("polling".into(), Box::new(|| Box::new(Polling::new()))),
-    ];
-    for kind in runnable() {
-        all.push((
-            kind.to_string(),
-            Box::new(move || Box::new(Ours::new(kind))),
-        ));
-    }
-    all
+/// Who takes part.
+pub(super) struct Entrant {
+    pub(super) name: &'static str,
+    pub(super) make: Box<dyn Fn() -> Box<dyn Poller> + Send + Sync>,
 }
 
-/// The drivers that this system has. The stand-in for kqueue says nothing of kqueue.
-pub(crate) fn runnable() -> Vec<DriverKind> {
-    let mut kinds = DriverKind::compiled().to_vec();
-    kinds.retain(|kind| match kind.open() {
-        Ok(_) => *kind != DriverKind::Kqueue,
-        Err(e) => {
-            println!("skipped: {kind}: {e}");
-            false
+/// All of them, the raw facility first; and who cannot take part, and why.
+pub(super) fn entrants() -> (Vec<Entrant>, Vec<String>) {
+    fn entrant<P: Poller + 'static>(
+        name: &'static str,
+        make: impl Fn() -> P + Send + Sync + 'static,
+    ) -> Entrant {
+        let make = Box::new(move || Box::new(make()) as Box<dyn Poller>);
+        Entrant { name, make }
+    }
+    let mut all = vec![
+        entrant("raw epoll", Raw::new),
+        entrant("mio", Mio::new),
+        entrant("polling", || Polling::new().expect("opens")),
+    ];
+    let (runnable, missing) = runnable();
+    let ours = |kind: DriverKind| entrant(kind.name(), move || Ours::new(kind));
+    all.extend(runnable.into_iter().map(ours));
+    (all, missing)
+}
+
+/// The drivers that this system has, and why it lacks others.
+pub(super) fn runnable() -> (Vec<DriverKind>, Vec<String>) {
+    let (mut kinds, mut missing) = (Vec::new(), Vec::new());
+    for &kind in DriverKind::compiled() {
+        match kind.open() {
+            // The stand-in for kqueue says nothing of kqueue.
+            Ok(_) if kind.name() == "kqueue" => {}
+            Ok(_) => kinds.push(kind),
+            Err(error) => missing.push(format!("{kind}: {error}")),
         }
-    });
-    kinds
+    }
+    (kinds, missing)
 }
 
 struct Ours {
@@ -76,6 +84,11 @@ fn token(id: usize) -> Token {
     }
 }
 
+/// How long to wait for events.
+fn timeout(block: bool) -> Option<Duration> {
+    if block { None } else { Some(Duration::ZERO) }
+}
+
 impl Poller for Ours {
     fn add(&mut self, id: usize, fd: &Arc<OwnedFd>) {
         let source = Source::Fd(Arc::clone(fd));
@@ -84,8 +97,8 @@ impl Poller for Ours {
     }
 
     fn wait(&mut self, block: bool, ready: &mut dyn FnMut(usize)) {
-        let timeout = if block { None } else { Some(Duration::ZERO) };
-        self.driver.wait(&mut self.events, timeout).expect("waits");
+        let waited = self.driver.wait(&mut self.events, timeout(block));
+        waited.expect("waits");
         for event in &self.events {
             ready(event.token.slot as usize);
         }
@@ -157,8 +170,8 @@ impl Poller for Mio {
     }
 
     fn wait(&mut self, block: bool, ready: &mut dyn FnMut(usize)) {
-        let timeout = if block { None } else { Some(Duration::ZERO) };
-        self.poll.poll(&mut self.events, timeout).expect("waits");
+        let polled = self.poll.poll(&mut self.events, timeout(block));
+        polled.expect("waits");
         for event in &self.events {
             ready(event.token().0);
         }
@@ -167,49 +180,14 @@ impl Poller for Mio {
     fn done(&mut self, _: usize) {}
 }
 
-struct Polling {
-    poller: PollingPoller,
-    events: polling::Events,
-    /// They must not be closed before they are deleted.
-    fds: Vec<Arc<OwnedFd>>,
-}
-
-impl Polling {
-    fn new() -> Self {
-        let capacity = NonZeroUsize::new(EVENTS).expect("not zero");
-        Self {
-            poller: PollingPoller::new().expect("opens"),
-            events: polling::Events::with_capacity(capacity),
-            fds: Vec::new(),
-        }
-    }
-}
-
 impl Poller for Polling {
     fn add(&mut self, id: usize, fd: &Arc<OwnedFd>) {
-        let event = polling::Event::readable(id);
-        // SAFETY: it is kept until it is deleted, when this is dropped.
-        let added = unsafe { self.poller.add_with_mode(&**fd, event, PollMode::Edge) };
-        added.expect("adds");
-        self.fds.push(Arc::clone(fd));
+        Self::add(self, fd, id).expect("adds");
     }
 
     fn wait(&mut self, block: bool, ready: &mut dyn FnMut(usize)) {
-        let timeout = if block { None } else { Some(Duration::ZERO) };
-        self.events.clear();
-        self.poller.wait(&mut self.events, timeout).expect("waits");
-        for event in self.events.iter() {
-            ready(event.key);
-        }
+        Self::wait(self, timeout(block), ready).expect("waits");
     }
 
     fn done(&mut self, _: usize) {}
-}
-
-impl Drop for Polling {
-    fn drop(&mut self) {
-        for fd in &self.fds {
-            self.poller.delete(fd.as_fd()).expect("was added");
-        }
-    }
 }
