@@ -31,6 +31,9 @@ pub struct Site {
     /// Whether a client of an old version may ask for a number again without showing that it had
     /// it (cephx §8.2). Ceph's default is yes.
     pub allow_insecure_reclaim: bool,
+    /// Whether a peer may use method none and not even say who it is. Ceph's daemons do not take
+    /// that; its `ceph_perf_msgr_client` does it. The default is no.
+    pub allow_nameless: bool,
     /// The number that the next new client gets.
     pub next_global_id: u64,
 }
@@ -46,6 +49,7 @@ impl Site {
             secrets: ServiceSecrets::new(KeyType::Aes, AUTH_TTL, SERVICE_TTL),
             key_types: vec![KeyType::Aes, KeyType::Aes256k],
             allow_insecure_reclaim: true,
+            allow_nameless: false,
             next_global_id: 4100,
         }
     }

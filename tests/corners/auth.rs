@@ -142,6 +142,27 @@ fn names_that_say_something_else_than_hello() {
             "who the peer is",
         );
     }
+    // Who says nothing at all is let in where that was asked for, by nothing but none.
+    let none = (Method::NONE, &b""[..]);
+    refused(
+        ask(&open, EntityType::CLIENT, none.0, none.1),
+        "who the peer is",
+    );
+    open.edit(|site| site.allow_nameless = true);
+    let AuthAnswer::Done { who, mode, .. } = ask(&open, EntityType::CLIENT, none.0, none.1) else {
+        panic!("not let in")
+    };
+    assert_eq!(
+        (who.name.to_string().as_str(), mode),
+        ("client.", Mode::CRC)
+    );
+    let answer = ask(&open, EntityType::CLIENT, Method::CEPHX, b"");
+    assert!(matches!(answer, AuthAnswer::Refused { .. }), "{answer:?}");
+    open.edit(|site| site.offers = offers(&[Method::CEPHX], &[Mode::CRC]));
+    refused(
+        ask(&open, EntityType::CLIENT, none.0, none.1),
+        "method none is not taken",
+    );
     // It is a client by its HELLO, where none is taken, and another thing by its name.
     let mut site = Site::new(EntityType::MON, Keyring::new());
     site.offers = offers(&[Method::CEPHX], &[Mode::CRC]);

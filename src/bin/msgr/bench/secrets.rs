@@ -43,6 +43,13 @@ impl Secrets {
         }))
     }
 
+    /// Whom a server without keys lets in: Ceph's `perf_msgr` says nothing of itself.
+    pub(super) fn everybody() -> Authority {
+        let everybody = Authority::none(EntityType::OSD);
+        everybody.edit(|site| site.allow_nameless = true);
+        everybody
+    }
+
     pub(super) fn authority(self) -> Authority {
         let mut site = Site::new(EntityType::OSD, self.keyring);
         site.offers = self.offers;

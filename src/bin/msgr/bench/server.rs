@@ -20,15 +20,15 @@ use crate::failure::{Exit, Failure};
 /// Serves until it is told to end.
 pub(super) fn run(global: &Global, args: &ServerArgs) -> Result<(), Failure> {
     let (tell, told) = mpsc::channel();
-    let mut builder = Messenger::builder(EntityName::osd(0))
+    let secrets = Secrets::read(&args.side)?;
+    let messenger = Messenger::builder(EntityName::osd(0))
         .config(args.side.config(global)?)
         // A client that was told the address alone finds what it expects.
         .nonce(0)
-        .default_policy(args.policy.policy(MOSDOp::FEATURES));
-    if let Some(secrets) = Secrets::read(&args.side)? {
-        builder = builder.authority(secrets.authority());
-    }
-    let messenger = builder.build()?;
+        .default_policy(args.policy.policy(MOSDOp::FEATURES))
+        .require_authorizer(secrets.is_some())
+        .authority(secrets.map_or_else(Secrets::everybody, Secrets::authority))
+        .build()?;
     let addrs = messenger.bind(&args.listen.0)?;
     messenger.add_dispatcher_tail(Arc::new(Osd::start(args.pool)?))?;
     messenger.start()?;
