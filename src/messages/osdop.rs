@@ -79,6 +79,14 @@ impl MOSDOp {
 }
 
 impl MOSDOp {
+    /// Bytes of the front without names, ops and snapshots.
+    const FIXED_LEN: usize = 171;
+
+    fn front_len(&self) -> usize {
+        let names = self.locator.key.len() + self.locator.namespace.len() + self.object.len();
+        Self::FIXED_LEN + names + self.ops.len() * OsdOp::LEN + self.snaps.len() * 8
+    }
+
     /// What a peer must have, so that both sides speak the encodings of this module. For
     /// [`Policy::features_required`](crate::Policy::features_required).
     pub const FEATURES: u64 =
@@ -147,7 +155,9 @@ impl Payload for MOSDOp {
     const COMPAT: u16 = 3;
 
     fn encode(&self, _features: u64, out: &mut Message) {
-        let mut front = Vec::with_capacity(256);
+        // Exact, so that the bytes need no second allocation to be shared.
+        let front_len = self.front_len();
+        let mut front = Vec::with_capacity(front_len);
         self.pg.encode(&mut front);
         front.put_u32_le(self.hash);
         front.put_u32_le(self.map_epoch);
@@ -170,6 +180,7 @@ impl Payload for MOSDOp {
         self.snaps.iter().for_each(|snap| front.put_u64_le(*snap));
         front.put_i32_le(self.retry_attempt);
         front.put_u64_le(self.features);
+        debug_assert_eq!(front.len(), front_len);
         out.set_front(front);
         out.set_data(data);
     }
@@ -244,6 +255,9 @@ pub struct OpResult {
 /// A result in a reply: 38 bytes of the op, and the value.
 const RESULT_LEN: usize = OsdOp::LEN + 4;
 
+/// Bytes of the front of a reply without name, ops and redirection.
+const REPLY_LEN: usize = 102;
+
 impl Payload for MOSDOpReply {
     const KIND: u16 = msgtype::OSD_OPREPLY;
     const NAME: &'static str = "osd_opreply";
@@ -251,7 +265,8 @@ impl Payload for MOSDOpReply {
     const COMPAT: u16 = 2;
 
     fn encode(&self, _features: u64, out: &mut Message) {
-        let mut front = Vec::with_capacity(192);
+        let names = self.object.len();
+        let mut front = Vec::with_capacity(REPLY_LEN + names + self.ops.len() * RESULT_LEN);
         front.put_blob(&self.object);
         self.pg.encode(&mut front);
         front.put_i64_le(self.flags);
@@ -273,6 +288,7 @@ impl Payload for MOSDOpReply {
             redirect.encode(&mut front);
         }
         self.trace.encode(&mut front);
+        debug_assert!(self.redirect.is_some() || front.len() == front.capacity());
         out.set_front(front);
         out.set_data(data);
     }
