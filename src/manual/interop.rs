@@ -54,6 +54,8 @@
 //! | `msgr serve --mon` | `ceph ping`, `ceph -s` | both succeed and print our answers, also while strangers send garbage |
 //! | `msgr serve --mon` | `ceph`, python3-rados | v1 and v2 with none, v1, v2 crc and v2 secure with cephx, both addresses at once; tickets renewed; wrong keys, names, methods and modes refused (`tests/serve`) |
 //! | a heartbeat client | `ceph-osd`, heartbeat port | every ping is answered |
+//! | `msgr bench server` | `ceph_perf_msgr_client` 18.2.7 | a million requests of 4 KiB, v1 and v2 (`tests/bench`: thousands) |
+//! | `msgr bench client` | `ceph_perf_msgr_server` 18.2.7 | the same; lossless and lossy |
 //! | `msgr` | a v2-only monitor, silent, deaf and foreign servers | the exit code and the text |
 //!
 //! Besides, `tests/data` holds exchanges that were recorded between real programs. Both sides of

@@ -25,7 +25,7 @@ const UNAVAILABLE: i32 = 77;
 
 /// Why there is no Ceph to test against.
 #[derive(Debug)]
-pub(crate) struct Skip(String);
+pub(crate) struct Skip(pub(crate) String);
 
 impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -405,6 +405,11 @@ impl Server {
                 )
             }
         }
+    }
+
+    /// Its number as a process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it is still running.
