@@ -77,10 +77,11 @@ fn main() -> io::Result<()> {
     common::server::lift_descriptor_limit()?;
     let cli = Cli::parse();
     let mut store = Store::open(cli.report.as_deref())?;
+    let mut failed = 0;
     if !cli.only_report {
         let catalogue = Catalogue::new(&cli.msgr, cli.ceph.as_deref())?;
         let programs = catalogue.choose(&cli.programs)?;
-        measure(&cli, &programs, &mut store)?;
+        failed = measure(&cli, &programs, &mut store)?;
     }
     let summary = Summary::new(store.records(), &cli.floor);
     let text = summary.markdown();
@@ -88,12 +89,17 @@ fn main() -> io::Result<()> {
     if let Some(dir) = &cli.report {
         page::write(dir, &summary, &text)?;
     }
-    Ok(())
+    match failed {
+        0 => Ok(()),
+        _ => Err(cell::wrong(format!("{failed} runs failed"))),
+    }
 }
 
-fn measure(cli: &Cli, programs: &[Program], store: &mut Store) -> io::Result<()> {
+/// Returns how many runs failed.
+fn measure(cli: &Cli, programs: &[Program], store: &mut Store) -> io::Result<u32> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let run = since.expect("after 1970").as_secs();
+    let mut failed = 0;
     for shape in shapes(cli) {
         for round in 0..cli.rounds {
             // Nobody always follows the same one.
@@ -104,6 +110,7 @@ fn measure(cli: &Cli, programs: &[Program], store: &mut Store) -> io::Result<()>
                     Ok(figures) => Some(figures),
                     Err(e) => {
                         eprintln!("{} {shape}: {e}", program.name);
+                        failed += 1;
                         None
                     }
                 };
@@ -117,7 +124,7 @@ fn measure(cli: &Cli, programs: &[Program], store: &mut Store) -> io::Result<()>
             }
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 fn shapes(cli: &Cli) -> Vec<Shape> {

@@ -176,6 +176,10 @@ impl Summary {
     fn rivalry(&self) -> Table {
         let mut head = vec!["ours / other".to_owned()];
         head.extend(self.shapes.iter().map(Shape::to_string));
+        let met = |(one, other): &(&String, &String)| {
+            let mut shapes = self.shapes.iter();
+            shapes.any(|shape| self.against(*shape, one, other).is_some())
+        };
         let row = |(one, other): (&String, &String)| {
             let cells = self.shapes.iter().map(|shape| {
                 let ratio = self.against(*shape, one, other);
@@ -193,7 +197,7 @@ impl Summary {
                     medians of the ratios within a round, bold where we lose"
                     .to_owned(),
             head,
-            rows: self.pairs().map(row).collect(),
+            rows: self.pairs().filter(met).map(row).collect(),
         }
     }
 
