@@ -138,7 +138,7 @@ impl EntityAddr {
         };
         let sock_len = if self.family() == FAMILY_V4 { 16 } else { 28 };
         out.put_u8(1);
-        out.put_envelope(1, 1, |body| {
+        out.put_envelope_of(1, 1, 12 + sock_len, |body| {
             body.put_u32_le(kind as u32);
             body.put_u32_le(self.nonce);
             body.put_count(sock_len);

@@ -252,7 +252,24 @@ pub trait Put: BufMut {
         self.put_blob(s.as_bytes());
     }
 
-    /// Writes a versioned envelope around what `body` writes.
+    /// Writes a versioned envelope around the `len` bytes that `body` writes, without a copy.
+    fn put_envelope_of(&mut self, version: u8, compat: u8, len: usize, body: impl FnOnce(&mut Self))
+    where
+        Self: Sized,
+    {
+        self.put_u8(version);
+        self.put_u8(compat);
+        self.put_count(len);
+        let room = self.remaining_mut();
+        body(self);
+        debug_assert_eq!(
+            room - self.remaining_mut(),
+            len,
+            "the length of an envelope"
+        );
+    }
+
+    /// Writes a versioned envelope around what `body` writes, however long that is.
     fn put_envelope(&mut self, version: u8, compat: u8, body: impl FnOnce(&mut Vec<u8>)) {
         let mut inner = Vec::new();
         body(&mut inner);

@@ -80,7 +80,7 @@ impl Default for ShardPg {
 impl ShardPg {
     /// Writes the 24 bytes.
     pub fn encode(&self, out: &mut impl BufMut) {
-        out.put_envelope(1, 1, |out| {
+        out.put_envelope_of(1, 1, 18, |out| {
             self.pg.encode(out);
             out.put_i8(self.shard);
         });
@@ -146,7 +146,7 @@ impl Default for OsdReqId {
 impl OsdReqId {
     /// Writes the 27 bytes.
     pub fn encode(&self, out: &mut impl BufMut) {
-        out.put_envelope(2, 2, |out| {
+        out.put_envelope_of(2, 2, 21, |out| {
             self.name.encode(out);
             out.put_u64_le(self.tid);
             out.put_i32_le(self.inc);
@@ -212,7 +212,8 @@ impl ObjectLocator {
     pub fn encode(&self, out: &mut impl BufMut) {
         let (version, without_hash) = LOCATOR;
         let compat = self.hash.map_or(without_hash, |_| version);
-        out.put_envelope(version, compat, |out| {
+        let len = 28 + self.key.len() + self.namespace.len();
+        out.put_envelope_of(version, compat, len, |out| {
             out.put_i64_le(self.pool);
             out.put_i32_le(NO_PREFERENCE);
             out.put_blob(&self.key);
