@@ -5,7 +5,7 @@
 //! stays. All lengths are bounded before anything is allocated, and nothing of a payload is touched
 //! before the [`Gate`] has admitted its message.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::{State, signed_parts, tag};
 use crate::auth::Signer;
@@ -266,6 +266,9 @@ impl Decoder {
                 fill.buf.freeze(),
                 sums.then_some(fill.crc),
             ));
+        }
+        if len == 0 {
+            return Some(Segment::received(Bytes::new(), sums.then_some(0)));
         }
         if rx.len() >= len {
             let bytes = rx.split_to(len).freeze();
