@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_messenger::message::{Message, TxBatch};
 use async_messenger::net::TcpStack;
@@ -30,6 +30,10 @@ const RECORDED_MAX: u64 = 4000;
 /// Bytes of a request beside its data.
 const FRONT_BYTES: usize = 150;
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Between two looks at what a worker does: looking costs instructions.
+const PAUSE: Duration = Duration::from_millis(5);
+/// What it exits with if the count means nothing.
+const DISTURBED: i32 = 3;
 /// Numbers of the messages that open a connection and have its worker look at it.
 const OPENING: u64 = 1;
 const POKE: u64 = 2;
@@ -292,8 +296,26 @@ impl Pair {
 fn send(payload: &Payload, version: &str, policy: Policy, count: u64) {
     let pair = Pair::new(version, policy);
     pair.client.1.discards.store(true, Relaxed);
-    for _ in 0..count {
-        pair.connection.send(payload.message()).expect("room");
+    let writes = || pair.client.1.writes.load(Relaxed);
+    let send = || pair.connection.send(payload.message()).expect("room");
+    // The worker may not be done yet with what opened the connection, and would send these.
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let before = writes();
+        send();
+        if writes() > before {
+            break;
+        }
+        while writes() == before {
+            assert!(Instant::now() < deadline, "nothing is sent");
+            std::thread::sleep(PAUSE);
+        }
+    }
+    let before = writes();
+    (0..count).for_each(|_| send());
+    if writes() - before != count {
+        eprintln!("disturbed: the worker has sent some of them, together");
+        std::process::exit(DISTURBED);
     }
     // What ends would be counted, too.
     std::mem::forget(pair);

@@ -215,6 +215,7 @@ impl WriteHalf for Counted<Box<dyn WriteHalf>> {
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.meter.discards.load(Relaxed) {
+            self.meter.writes.fetch_add(1, Relaxed);
             return Ok(slices.iter().map(|slice| slice.len()).sum());
         }
         let written = self.inner.write(slices);
