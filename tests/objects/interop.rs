@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_messenger::DriverKind;
 
@@ -27,6 +28,19 @@ impl Drop for Scratch {
         // It may never have been written.
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// Held by who starts OSDs, as they look for free ports, and from the death of one until another
+/// has its addresses, which would look free.
+static OSD_PORTS: Mutex<()> = Mutex::new(());
+
+fn osd_ports() -> MutexGuard<'static, ()> {
+    OSD_PORTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start(options: &Options) -> Option<Cluster> {
+    let _ports = osd_ports();
+    or_skip(Cluster::start(options))
 }
 
 /// The real `rados` on the node's pool.
@@ -55,14 +69,16 @@ fn stands_in(msgr: &'static str) {
         msgr,
         ..Options::default()
     };
-    let Some(cluster) = or_skip(Cluster::start(&options)) else {
+    let Some(cluster) = start(&options) else {
         return;
     };
     let mut command = Command::new(example("object_store"));
+    let ports = osd_ports();
     let addrs = cluster.kill_osd(0);
     command.arg(&addrs);
     let mut osd = Server::spawn(command);
     assert!(osd.line(DEADLINE).starts_with("ready ["), "at {addrs}");
+    drop(ports);
     one_object(&cluster, msgr);
     bench(&cluster, msgr);
     assert!(osd.is_up());
@@ -135,7 +151,7 @@ fn reads_and_writes(msgr: &'static str, auth: &'static str, mode: &'static str) 
         mode,
         ..Options::default()
     };
-    let Some(cluster) = or_skip(Cluster::start(&options)) else {
+    let Some(cluster) = start(&options) else {
         return;
     };
     let object_io = example("object_io");
@@ -204,7 +220,7 @@ fn object_io_by_either_version() {
         msgr: "both",
         ..Options::default()
     };
-    let Some(cluster) = or_skip(Cluster::start(&options)) else {
+    let Some(cluster) = start(&options) else {
         return;
     };
     let object_io = example("object_io");
@@ -225,7 +241,7 @@ fn object_io_says_what_is_wrong() {
         osds: 1,
         ..Options::default()
     };
-    let Some(cluster) = or_skip(Cluster::start(&options)) else {
+    let Some(cluster) = start(&options) else {
         return;
     };
     let object_io = example("object_io");
