@@ -94,6 +94,7 @@ pub const WORKERS_MAX: usize = 24;
 /// | `send_queue_messages` | 65,536 | connections |
 /// | `connections_max` | 100,000 | listening sockets |
 /// | `inline_send` | true | connections |
+/// | `spin` | 0, off | workers |
 /// | `socket.sndbuf` | the system's; 0 | sockets |
 /// | `socket.priority` | none; -1 | sockets |
 /// | `inject.seed` | none | fault injection |
@@ -195,6 +196,11 @@ pub struct Config {
     /// wake-up of a worker. Default true.
     pub inline_send: bool,
 
+    /// How long a worker looks for more to do before it sleeps, up to 1 s
+    /// ([`EventCenter::set_spin`](crate::event::EventCenter::set_spin)). Default zero: it sleeps at
+    /// once.
+    pub spin: Duration,
+
     /// Options of TCP sockets (`ms_tcp_nodelay`, `ms_tcp_rcvbuf`, `ms_tcp_listen_backlog`).
     pub socket: SocketOptions,
 
@@ -248,6 +254,7 @@ impl Default for Config {
             send_queue_messages: 1 << 16,
             connections_max: 100_000,
             inline_send: true,
+            spin: Duration::ZERO,
             socket: SocketOptions::default(),
             learn_addr_from_peer: true,
             bind_before_connect: false,

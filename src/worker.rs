@@ -143,7 +143,8 @@ impl Worker {
         Self { center, state }
     }
 
-    fn run(mut self) {
+    fn run(mut self, spin: Duration) {
+        self.center.set_spin(spin);
         let mut failures = 0;
         while !self.state.stopping {
             let Err(error) = self.turn() else {

@@ -92,6 +92,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("send_queue_messages", "1"),
     ("connections_max", "0"),
     ("inline_send", "false"),
+    ("spin", "0.00005"),
     ("socket.sndbuf", "4096"),
     ("socket.priority", "6"),
     ("inject.seed", "18446744073709551615"),

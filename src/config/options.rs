@@ -79,6 +79,7 @@ options! {
     "send_queue_messages" Number send_queue_messages Positive;
     "connections_max" Number connections_max Any;
     "inline_send" Flag inline_send Any;
+    "spin" Seconds spin Within(0, 1);
     "socket.sndbuf" Size socket.sndbuf Any;
     "socket.priority" Number socket.priority Any;
     "inject.seed" Seed inject.seed Any;

@@ -14,6 +14,7 @@ use event_driver::{Event, EventDriver, Interest, Readiness, Source, Token};
 use super::env::Env;
 use super::inbox::{Handle, Inbox};
 use super::slab::Slab;
+use super::spin::Spin;
 use super::timer::{TimerId, Timers};
 
 /// What the owner of an [`EventCenter`] does with its events.
@@ -108,6 +109,7 @@ pub struct EventCenter<X> {
     again: VecDeque<Token>,
     /// Counts turns, from 1.
     turn: u64,
+    spin: Spin,
     // Kept between turns for their allocations.
     events: Vec<Event>,
     batch: Vec<X>,
@@ -138,6 +140,7 @@ impl<X> EventCenter<X> {
             now,
             again: VecDeque::new(),
             turn: 0,
+            spin: Spin::default(),
             events: Vec::new(),
             batch: Vec::new(),
         }
@@ -229,6 +232,15 @@ impl<X> EventCenter<X> {
         self.timers.cancel(id)
     }
 
+    /// Has a turn that would wait look for so long first, without sleeping. Zero, the default:
+    /// never.
+    ///
+    /// Who is awake when something comes need not be woken; meanwhile it takes a whole core. After
+    /// looks in vain more and more waits begin at once, up to 63 of 64, until one pays again.
+    pub fn set_spin(&mut self, most: Duration) {
+        self.spin = Spin::new(most);
+    }
+
     /// The number of sources that are registered.
     #[must_use]
     pub fn sources(&self) -> usize {
@@ -288,7 +300,18 @@ impl<X> EventCenter<X> {
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, max_wait: Option<Duration>) -> io::Result<()> {
-        let limit = self.limit(max_wait);
+        let mut limit = self.limit(max_wait);
+        if limit != Some(Duration::ZERO)
+            && let Some(most) = self.spin.next()
+        {
+            let most = limit.map_or(most, |limit| limit.min(most));
+            let found = self.look(events, most)?;
+            self.spin.learn(found);
+            if found {
+                return Ok(());
+            }
+            limit = limit.map(|limit| limit.saturating_sub(most));
+        }
         let waits = limit != Some(Duration::ZERO) && self.inbox.park();
         let result = self
             .driver
@@ -298,6 +321,19 @@ impl<X> EventCenter<X> {
         }
         self.now = self.env.now();
         result
+    }
+
+    /// Looks for events for so long. Whether there are some.
+    fn look(&mut self, events: &mut Vec<Event>, most: Duration) -> io::Result<bool> {
+        let until = self.env.now() + most;
+        loop {
+            self.driver.wait(events, Some(Duration::ZERO))?;
+            self.now = self.env.now();
+            let found = !events.is_empty() || !self.inbox.is_empty();
+            if found || self.now >= until {
+                return Ok(found);
+            }
+        }
     }
 
     /// How long this turn may wait.
@@ -376,8 +412,10 @@ impl<X> EventCenter<X> {
 
     /// Nanoseconds since this center's start; half a millennium fits.
     fn scale(&self, at: Instant) -> u64 {
-        let nanos = at.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX)
+        // `as_nanos` calculates in 128 bits.
+        let after = at.saturating_duration_since(self.start);
+        let nanos = after.as_secs().saturating_mul(1_000_000_000);
+        nanos.saturating_add(u64::from(after.subsec_nanos()))
     }
 }
 

@@ -50,7 +50,6 @@ impl<X> Inbox<X> {
     }
 
     /// Whether nothing is queued.
-    #[cfg(feature = "sim")]
     pub(super) fn is_empty(&self) -> bool {
         self.queue().events.is_empty()
     }

@@ -16,6 +16,7 @@ mod center;
 mod env;
 mod inbox;
 mod slab;
+mod spin;
 mod timer;
 
 pub use center::{EventCenter, Handler, Turn};

@@ -4,7 +4,7 @@
 //! than half of the heap is such leftovers it is swept, so memory follows the number of live
 //! timers. Equal deadlines fire in the order of creation, which the heap key contains.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// Sweeping a heap smaller than this would cost more than it frees.
@@ -26,12 +26,38 @@ pub(super) struct Timers {
     serial: u64,
 }
 
-/// Field order is comparison order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     deadline: u64,
     serial: u64,
     slot: u32,
+}
+
+impl Entry {
+    /// Both numbers as one, for one comparison without branches.
+    fn key(&self) -> u128 {
+        u128::from(self.deadline) << 64 | u128::from(self.serial)
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

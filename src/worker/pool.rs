@@ -89,10 +89,11 @@ impl Workers {
     ) -> Result<Arc<Self>, Error> {
         let system = |e: io::Error| Error::io(ErrorKind::System, e);
         let (workers, states) = Self::assemble(config, stack, env)?;
+        let spin = config.spin;
         for (i, worker) in states.into_iter().enumerate() {
             let thread = std::thread::Builder::new()
                 .name(format!("msgr-worker-{i}"))
-                .spawn(move || worker.run())
+                .spawn(move || worker.run(spin))
                 .map_err(system)?;
             workers.threads().push(thread);
         }

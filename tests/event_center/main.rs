@@ -3,6 +3,7 @@
 // Pipes are ready at once, and only Unix can watch them.
 #[cfg(unix)]
 mod files;
+mod spin;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
