@@ -25,7 +25,18 @@ const RIVALS: [(&str, &str, &[&str]); 7] = [
 
 /// What `msgr` can be, beside this with a driver. The sessions are lossy unless the name says
 /// otherwise, as those of Ceph's own programs are.
-const VARIANTS: [&str; 5] = ["v1", "v2", "v2-secure", "v1-lossless", "v2-lossless"];
+const VARIANTS: [&str; 7] = [
+    "v1",
+    "v2",
+    "v2-secure",
+    "v1-lossless",
+    "v2-lossless",
+    "v1-spin",
+    "v2-spin",
+];
+
+/// How a worker of the last two is told to look on before it sleeps.
+const SPIN: &str = "spin=0.00005";
 
 /// A key for both sides of a secure session.
 const KEYRING: &str = "[osd.]\n\tkey = AQAAAAAAAAAAABAAAQIDBAUGBwgJCgsMDQ4PEA==\n";
@@ -104,6 +115,9 @@ impl Catalogue {
             let mut words = vec![path.to_owned()];
             words.extend(driver.map(|name| format!("--driver={name}")));
             words.extend(["bench", task, "--workers=1"].map(str::to_owned));
+            if variant.ends_with("spin") {
+                words.push(format!("--set={SPIN}"));
+            }
             if variant.ends_with("secure") {
                 words.push(format!("--keyring={}", self.keyring.display()));
                 words.push("--mode=secure".to_owned());
