@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 /// What is started for the two sides, which follow the interface of `msgr bench`.
@@ -13,8 +14,16 @@ pub(crate) struct Program {
 }
 
 /// The rivals: name, executable beside this one, and options.
-const RIVALS: [(&str, &str, &[&str]); 7] = [
+const RIVALS: [(&str, &str, &[&str]); 11] = [
     ("raw", "peer-raw", &[]),
+    ("raw-uring", "peer-uring", &[]),
+    (
+        "raw-uring-small",
+        "peer-uring",
+        &["--bundle", "--buffers=1024", "--buffer-size=16384"],
+    ),
+    ("raw-uring-single", "peer-uring", &["--single-shot"]),
+    ("raw-uring-zc", "peer-uring", &["--zero-copy=4096"]),
     ("tokio", "peer-tokio", &[]),
     ("tokio-tuned", "peer-tokio", &["--tuned"]),
     ("tokio-tls", "peer-tokio", &["--tls"]),
@@ -57,11 +66,10 @@ impl Catalogue {
         };
         let beside = env::current_exe()?;
         for (name, exe, options) in RIVALS {
-            let exe = beside.with_file_name(exe);
-            if exe.is_file() {
-                this.programs.push(rival(name, &exe, options));
-            } else {
-                eprintln!("without {name}: there is no {}", exe.display());
+            let rival = rival(name, &beside.with_file_name(exe), options);
+            match serves(&rival) {
+                Ok(()) => this.programs.push(rival),
+                Err(e) => eprintln!("without {name}: {e}"),
             }
         }
         for msgr in msgrs {
@@ -158,6 +166,22 @@ fn rival(name: &str, exe: &Path, options: &[&str]) -> Program {
         server: side("server"),
         client: side("client"),
     }
+}
+
+/// Whether it is there, and the system lets it serve: io_uring may be refused. Without input a
+/// server ends at once.
+fn serves(program: &Program) -> io::Result<()> {
+    let mut server = Command::new(&program.server[0]);
+    let output = server.args(&program.server[1..]).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!(
+        "{}: {}",
+        output.status,
+        said.trim()
+    )))
 }
 
 fn of_ceph(script: &Path, variant: &str) -> Program {

@@ -99,7 +99,12 @@ impl Summary {
     }
 
     pub(crate) fn tables(&self) -> Vec<Table> {
-        vec![self.figures(), self.latencies(), self.rivalry()]
+        vec![
+            self.figures(),
+            self.rates(),
+            self.latencies(),
+            self.rivalry(),
+        ]
     }
 
     pub(crate) fn markdown(&self) -> String {
@@ -148,6 +153,23 @@ impl Summary {
                 1 => format!("{}{beside}", short(cpu)),
                 _ => format!("{}{beside}, {}", count(rate), short(cpu)),
             })
+        })
+    }
+
+    /// What the kernel does in threads of its own is no CPU time of the processes, but it is in the
+    /// rate if there is one core.
+    fn rates(&self) -> Table {
+        let title = format!(
+            "Operations per second; medians (in brackets the ratio to {})",
+            self.floor
+        );
+        self.by_program(title, |shape, program| {
+            let rate = self.median(shape, program, |figures| Some(figures.ops_per_s))?;
+            let one = self.cell(shape, program)?;
+            let floor = self.cell(shape, &self.floor);
+            let beside = floor.and_then(|floor| ratio(&one.rate, &floor.rate));
+            let beside = beside.map_or(String::new(), |ratio| format!(" ({})", short(ratio)));
+            Some(format!("{}{beside}", count(rate)))
         })
     }
 
