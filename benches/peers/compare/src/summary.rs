@@ -266,7 +266,7 @@ fn short(value: f64) -> String {
 fn count(value: f64) -> String {
     match value {
         1e6.. => format!("{:.2} M", value / 1e6),
-        1e3.. => format!("{:.0} k", value / 1e3),
+        1e4.. => format!("{:.0} k", value / 1e3),
         _ => format!("{value:.0}"),
     }
 }

@@ -73,8 +73,10 @@ impl Buffers {
         entry.set_len(self.size);
         entry.set_bid(number);
         self.tail = self.tail.wrapping_add(1);
-        // SAFETY: both live as long as the process; only this thread writes there.
-        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.ring).cast_mut()) };
+        // SAFETY: there is a first entry.
+        let tail = unsafe { BufRingEntry::tail(self.ring) }.cast_mut();
+        // SAFETY: it lives as long as the process; only this thread writes there.
+        let tail = unsafe { AtomicU16::from_ptr(tail) };
         tail.store(self.tail, Ordering::Release);
     }
 }
