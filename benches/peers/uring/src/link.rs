@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
+use std::ptr;
 
 use common::frame::{HEAD, Head};
 use io_uring::types::Fixed;
@@ -14,6 +15,9 @@ use crate::buffers::GROUP;
 use crate::inlet::Inlet;
 use crate::outlet::Outlet;
 use crate::ring::Ring;
+
+/// Have a receive wait before it tries.
+const POLL_FIRST: u16 = 1;
 
 /// What the request is, in what names it.
 const SEND: u64 = 1;
@@ -122,11 +126,13 @@ impl Link {
             let receive = opcode::Recv::new(from, rest.as_mut_ptr(), rest.len() as u32);
             return receive.flags(libc::MSG_WAITALL).build();
         }
-        let most = match self.inlet.expects_large() {
-            true => HEAD as u32,
-            false => 0,
+        // A large frame is likely there already.
+        let (most, how) = match self.inlet.expects_large() {
+            true => (HEAD as u32, 0),
+            false => (0, POLL_FIRST),
         };
-        let receive = opcode::Recv::new(from, std::ptr::null_mut(), most).buf_group(GROUP);
+        let receive = opcode::Recv::new(from, ptr::null_mut(), most);
+        let receive = receive.buf_group(GROUP).ioprio(how);
         receive.build().flags(squeue::Flags::BUFFER_SELECT)
     }
 }
