@@ -24,9 +24,9 @@ struct Peer {
 }
 
 pub(crate) fn run(args: &ServerArgs, how: How) -> io::Result<()> {
-    common::server::end_when_told()?;
-    // First, so that a system that refuses it is known by this not listening.
+    // First, so that this fails where the system refuses it, even if it is told to end at once.
     let ring = Ring::new(how)?;
+    common::server::end_when_told()?;
     let listener = TcpListener::bind(args.listen)?;
     common::server::announce(listener.local_addr()?)?;
     for _ in 1..args.threads {
