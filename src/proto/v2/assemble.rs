@@ -17,8 +17,10 @@ use crate::message::{Segment, TxBatch};
 use crate::proto::ProtoError;
 use crate::wire::crc32c;
 
-/// Sealed frames are cut out of buffers of this size, so that small ones do not have one each.
-const CIPHER_BUFFER: usize = 64 << 10;
+/// Sealed frames are cut out of buffers of this size, so that they do not have one each, whose
+/// memory the system may take back and give out anew every time: at 64 KiB that took more than all
+/// else. A thread has one.
+const CIPHER_BUFFER: usize = 256 << 10;
 
 /// Where frames go to.
 pub trait Sink {
@@ -178,7 +180,7 @@ impl Assembler {
         let size = preamble.lens.iter().map(|len| padded(*len as usize));
         // Preamble, inline part, epilogue, and three tags.
         let most = size.sum::<usize>() + head.len() + INLINE_LEN + padded(1) + 3 * TAG_LEN;
-        // A long one has its own, so that an idle connection does not keep as much.
+        // A longer one has its own, so that a thread does not keep as much.
         let mut own = BytesMut::new();
         let buf = if most > CIPHER_BUFFER {
             own.reserve(most);
