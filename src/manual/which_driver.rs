@@ -27,45 +27,42 @@
 //!
 //! ```text
 //! 10 sources               1 active          10 active         empty wait
-//!      raw epoll        621 x1.00          384 x1.00          139 x1.00
-//!            mio        629 x1.01          384 x1.00          150 x1.08
-//!        polling       1744 x2.82          493 x1.29         1226 x8.77
-//!          epoll        636 x1.03          388 x1.01          150 x1.06
-//!       io_uring        598 x0.96          327 x0.85          6.3 x0.05
-//!       portable       2012 x3.23          764 x1.99         1235 x8.81
-//!           poll       1788 x2.88          334 x0.87          805 x5.78
+//!      raw epoll        633 x1.00          394 x1.00          140 x1.00
+//!            mio        629 x0.99          391 x0.99          141 x1.00
+//!        polling       1742 x2.74          502 x1.27         1232 x8.73
+//!          epoll        634 x1.00          395 x1.00          147 x1.05
+//!       io_uring        591 x0.93          336 x0.85          6.2 x0.04
+//!       portable       2026 x3.22          768 x1.95         1236 x8.80
+//!           poll       1816 x2.87          344 x0.88          821 x5.85
 //!
 //! 1,000 sources            1 active          32 active        1000 active         empty wait
-//!      raw epoll        621 x1.00          369 x1.00          361 x1.00          139 x1.00
-//!            mio        640 x1.03          371 x1.00          358 x1.00          149 x1.06
-//!        polling       1744 x2.80          402 x1.09          361 x1.00         1234 x8.89
-//!          epoll        642 x1.03          372 x1.01          362 x1.00          151 x1.08
-//!       io_uring        590 x0.95          313 x0.84          307 x0.85          6.4 x0.05
-//!       portable       2039 x3.28          704 x1.91          640 x1.77         1238 x8.91
-//!           poll     100797 x162.93       2087 x5.65          290 x0.80        56039 x403.67
+//!      raw epoll        628 x1.00          376 x1.00          367 x1.00          141 x1.00
+//!            mio        633 x1.01          376 x1.00          369 x1.01          141 x1.01
+//!        polling       1763 x2.78          414 x1.10          370 x1.01         1235 x8.78
+//!          epoll        642 x1.02          380 x1.01          372 x1.02          144 x1.02
+//!       io_uring        590 x0.93          326 x0.87          319 x0.87          6.2 x0.04
+//!       portable       2071 x3.29          713 x1.90          640 x1.75         1251 x8.88
+//!           poll     115921 x186.19       2081 x5.54          294 x0.80        55521 x393.83
 //!
 //! 10,000 sources           1 active          32 active       10000 active         empty wait
-//!      raw epoll        642 x1.00          377 x1.00          491 x1.00          144 x1.00
-//!            mio        649 x1.01          378 x1.00          480 x0.92          153 x1.06
-//!        polling       1808 x2.82          415 x1.10          471 x0.96         1274 x8.97
-//!          epoll        653 x1.02          386 x1.02          491 x1.00          152 x1.06
-//!       io_uring        617 x0.97          330 x0.88          464 x0.92          6.6 x0.05
-//!       portable       2129 x3.37          789 x2.11          845 x1.72         1275 x8.96
-//!           poll   1003117 x1607.92      18790 x49.86         994 x2.00      576351 x3978.08
+//!      raw epoll        651 x1.00          388 x1.00          498 x1.00          144 x1.00
+//!            mio        641 x0.99          387 x1.00          463 x0.94          143 x1.00
+//!        polling       1792 x2.77          423 x1.09          435 x0.97         1258 x8.88
+//!          epoll        654 x1.01          394 x1.01          445 x0.95          147 x1.02
+//!       io_uring        605 x0.93          336 x0.86          422 x0.84          6.3 x0.04
+//!       portable       2163 x3.34          812 x2.07          870 x1.74         1279 x8.86
+//!           poll    1460514 x2239.05     19681 x50.61         859 x1.78       574470 x3998.34
 //! ```
 //!
 //! What can be seen:
 //!
-//! - An event costs our epoll driver what it costs raw epoll, at any number of sources: one or two
-//!   hundredths more with many active, two or three with a single one. There mio, which has no
-//!   re-arm, is cheaper by up to two hundredths.
-//! - A wait that finds nothing takes some ten nanoseconds more, seven hundredths, and with mio it
-//!   is the same. Most of that is the call behind a trait: on this machine each function around a
-//!   system call adds six nanoseconds, measured by wrapping raw epoll in more of them. The kernel's
-//!   mitigation `Safe RET`, which spoils the prediction of returns, is the likely reason.
-//! - `io_uring` takes a seventh less than epoll when many are active (a twelfth with all of
-//!   10,000), and some four hundredths less with one. A wait that finds nothing makes no system
-//!   call at all.
+//! - An event costs our epoll driver what it costs raw epoll, at any number of sources, or one or
+//!   two hundredths more. mio, which has no re-arm, is cheaper by one or two hundredths.
+//! - A wait that finds nothing takes two to five hundredths more. It is the bare system call on
+//!   x86-64: the C library's wrapper, which raw epoll and mio have here, lets the thread be
+//!   cancelled meanwhile, and costs as much as what is around ours.
+//! - `io_uring` takes a seventh less than epoll when many are active, and some seven hundredths less
+//!   with one. A wait that finds nothing makes no system call at all.
 //! - `poll` hands all descriptors to the kernel for each wait: its cost is linear in their number,
 //!   some 55 ns for each, ready or not. It wins where all of up to a thousand are active.
 //! - `portable` pays for the one-shot mode, which is the only one that all facilities below it
@@ -77,15 +74,15 @@
 //!
 //! ```text
 //!                     one processor     two processors
-//!      raw epoll       2244 x1.00        19720 x1.00
-//!    raw eventfd       1937 x0.87        19594 x1.03
-//!            mio       2250 x1.01        19527 x0.99
-//!        polling       3671 x1.62        21513 x1.11
-//!          epoll       2250 x1.02        20023 x1.04
-//!       io_uring       2232 x1.00        19456 x0.98
-//!       portable       3668 x1.65        21156 x1.05
-//!           poll       2440 x1.09        20168 x1.01
-//!   event center       2113 x0.94        20974 x1.07
+//!      raw epoll       2257 x1.00        22142 x1.00
+//!    raw eventfd       1977 x0.87        21017 x0.96
+//!            mio       2289 x1.01        21914 x0.97
+//!        polling       3743 x1.66        23295 x1.06
+//!          epoll       2291 x1.01        21958 x1.00
+//!       io_uring       2256 x0.99        19816 x0.93
+//!       portable       3761 x1.64        22990 x1.04
+//!           poll       2488 x1.09        21999 x0.99
+//!   event center       2113 x0.93        22358 x1.01
 //! ```
 //!
 //! Timers, 100,000 of them pending, without order; beside tokio's wheel, which has milliseconds
@@ -93,22 +90,22 @@
 //!
 //! ```text
 //!                            insert             cancel    cancel + insert             expire
-//!   event center       16.9 x1.00         14.9 x1.00         31.1 x1.00         87.5 x1.00
-//!          tokio       55.7 x3.30         40.3 x2.75         27.6 x0.88         28.0 x0.32
+//!   event center       12.9 x1.00         10.1 x1.00         21.7 x1.00         77.2 x1.00
+//!          tokio       54.4 x4.34         42.7 x4.57         27.3 x1.26         45.2 x0.37
 //! ```
 //!
-//! The wheel is quicker where timers expire, thrice so: it takes those of a millisecond at once,
-//! and the heap of the event center one after the other, in their order. It is quicker by an eighth
-//! where a timer is moved, too; inserting and cancelling are cheaper in the event center.
+//! The wheel is quicker where timers expire, twice or thrice so: it takes those of a millisecond at
+//! once, and the heap of the event center one after the other, in their order. All else is cheaper
+//! in the event center.
 //!
 //! Posting to a thread that is awake:
 //!
 //! ```text
 //!                              post
-//!    raw eventfd        216 x1.00
-//!     mpsc + mio        307 x1.43
-//!     mpsc alone       13.2 x0.06
-//!   event center       16.3 x0.08
+//!    raw eventfd        222 x1.00
+//!     mpsc + mio        310 x1.40
+//!     mpsc alone       13.4 x0.06
+//!   event center       16.5 x0.07
 //! ```
 //!
 //! # What runs where
