@@ -66,6 +66,7 @@
 //! | `dispatch_throttle_messages` | 65,536 | the same by number |
 //! | `send_queue_bytes`, `send_queue_messages` | 256 MiB, 65,536 | what waits to be sent on one connection; above it [`Connection::send`](crate::Connection::send) gives the message back |
 //! | `connections_max` | 100,000 | accepted connections; more are closed at once |
+//! | none | 256 KiB | what each thread that sends encrypted messages keeps to seal them in |
 //!
 //! `pq_min_cost` and `pq_max_tokens_per_priority` (64 KiB, 16 Mi) weigh messages below priority 64
 //! against each other: the smaller the first, the more small messages pass for a large one.
