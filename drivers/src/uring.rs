@@ -198,8 +198,7 @@ impl UringDriver {
             self.collect(out);
         }
         // The kernel completes a few at a time.
-        while out.len() < EVENTS_PER_WAIT && self.ring.has_more() {
-            self.ring.enter()?;
+        while out.len() < EVENTS_PER_WAIT && self.ring.gives_more()? {
             self.collect(out);
         }
         Ok(())

@@ -153,10 +153,20 @@ impl Ring {
         tolerate(self.uring.submitter().submit_with_args(1, &args))
     }
 
-    /// Whether the kernel has requests to take or completions to give.
-    pub(super) fn has_more(&mut self) -> bool {
+    /// Calls the kernel once more if it has requests to take or completions to give; whether
+    /// completions came of it.
+    ///
+    /// Without the second look this could go on for ever: another processor that completes a
+    /// request raises the flag after it has queued the work, and when the work is done in between
+    /// the flag stays up with nothing behind it, until there is something anew.
+    pub(super) fn gives_more(&mut self) -> io::Result<bool> {
         let submission = self.uring.submission();
-        !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
+        if submission.is_empty() && !submission.taskrun() && !submission.cq_overflow() {
+            return Ok(false);
+        }
+        drop(submission);
+        self.enter()?;
+        Ok(!self.uring.completion().is_empty())
     }
 
     /// What has completed and was not taken yet.
@@ -177,9 +187,9 @@ impl Ring {
         let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(all.user_data(NOBODY))?;
         self.enter()?;
-        while self.has_more() {
+        self.completions().for_each(drop);
+        while self.gives_more()? {
             self.completions().for_each(drop);
-            self.enter()?;
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ use crate::support::{
     MOMENT, READ, Rig, SOON, drain, duplicate, lift_descriptor_limit, pair, pipe, token,
 };
 
-/// The backends take turns, as one process may not have enough descriptors for all at once.
+/// The backends take turns: one process may not have enough descriptors for all at once, nor the
+/// machine enough cores.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// More at once than any queue between the kernel and the driver takes: nobody is passed over, and
@@ -143,6 +144,49 @@ pub fn wakes_of_many_threads(kind: DriverKind) {
         waits <= THREADS * POSTS + 1,
         "a wake ends one wait, not several"
     );
+}
+
+/// What becomes ready in the midst of a call is told by that call or the next one, and the call
+/// ends: it does not wait for something more to happen.
+pub fn ready_amid_a_call(kind: DriverKind) {
+    const ROUNDS: usize = 10_000;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut rig = Rig::new(kind);
+    let (_ours, _theirs, quiet) = pair();
+    rig.add(&quiet, 0, Interest::READ);
+    let (mut ours, theirs, watched) = pair();
+    rig.add(&watched, 1, Interest::READ);
+    let seen = AtomicUsize::new(0);
+    let stuck = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 1..=ROUNDS {
+                ours.write_all(b"x").unwrap();
+                let start = Instant::now();
+                while seen.load(Ordering::Acquire) < round {
+                    thread::yield_now();
+                    if start.elapsed() > SOON {
+                        // Something more, so that the test comes to an end.
+                        ours.write_all(b"x").unwrap();
+                        return Some(round);
+                    }
+                }
+            }
+            None
+        });
+        while !writer.is_finished() {
+            // The call has something to change, too.
+            rig.driver.disarm(token(0), Interest::READ).unwrap();
+            rig.rearm(0, Interest::READ);
+            if rig.wait(Duration::ZERO).is_empty() {
+                continue;
+            }
+            let bytes = drain(&theirs);
+            rig.rearm(1, Interest::READ);
+            seen.fetch_add(bytes, Ordering::Release);
+        }
+        writer.join().unwrap()
+    });
+    assert_eq!(stuck, None, "the call after this write did not end");
 }
 
 /// Waits without end leave nothing behind, and the driver works as on the first day.

@@ -54,7 +54,10 @@ macro_rules! all_tests {
             }
             waking { round_up, saturate, wake, coalesce, moved }
             ceph { pipe, socket, expansion }
-            load { all_at_once, ten_thousand_sources, wakes_of_many_threads, a_million_timeouts }
+            load {
+                all_at_once, ten_thousand_sources, wakes_of_many_threads, ready_amid_a_call,
+                a_million_timeouts,
+            }
         }
         unix_tests!($kind);
     };
