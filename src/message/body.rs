@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::wire::{behind_zeros, crc32c};
+use crate::wire::{crc32c, ones_behind};
 
 /// From here on it is cheaper to convert a checksum that is known than to compute another.
 const CONVERT_MIN: usize = 16 << 10;
-/// The seed of version 2 of the protocol (msgr2 §5.10).
+/// The seed of version 2 of the protocol (msgr2 §5.10), all ones.
 const SEED_V2: u32 = u32::MAX;
 
 /// One of a message's three parts: a chain of [`Bytes`], and its CRC-32C once it was computed.
@@ -134,7 +134,7 @@ impl Segment {
     pub(crate) fn crc_v2(&mut self) -> u32 {
         let crc = match self.sum {
             Sum::V2(crc) => crc,
-            Sum::Zero(crc) if self.len() >= CONVERT_MIN => crc ^ behind_zeros(SEED_V2, self.len()),
+            Sum::Zero(crc) if self.len() >= CONVERT_MIN => crc ^ ones_behind(self.len()),
             _ => self.sum_from(SEED_V2),
         };
         self.sum = Sum::V2(crc);

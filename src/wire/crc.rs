@@ -15,23 +15,64 @@ const POWERS: [u32; usize::BITS as usize] = {
     powers
 };
 
+/// What all ones become behind so many zeros, few, and each power of two: what the sums from seed 0
+/// need that `msgr` v1 has three of for each message.
+const ONES_BEHIND: [u32; 257] = {
+    let mut ones = [u32::MAX; 257];
+    let mut i = 1;
+    while i < ones.len() {
+        ones[i] = multiply(POWERS[0], ones[i - 1]);
+        i += 1;
+    }
+    ones
+};
+const ONES_BEHIND_POWERS: [u32; usize::BITS as usize] = {
+    let mut ones = POWERS;
+    let mut i = 0;
+    while i < ones.len() {
+        ones[i] = multiply(POWERS[i], u32::MAX);
+        i += 1;
+    }
+    ones
+};
+
 /// The CRC-32C of `data`, continued from `seed`.
 #[inline]
 pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
     // The crates compute the iSCSI form, which inverts before and after. The quicker one begins
     // with all ones whatever is asked for; as a sum is linear in its seed, that can be made good.
-    let multiplications = match seed {
+    let made_good = match seed {
         u32::MAX => 0,
-        _ => data.len().count_ones() as usize,
+        0 if data.len() < ONES_BEHIND.len() => ONES_BEHIND[data.len()],
+        _ => return continued(seed, data),
     };
+    !crc_fast::crc32_iscsi(data) ^ made_good
+}
+
+fn continued(seed: u32, data: &[u8]) -> u32 {
+    let bits = data.len().count_ones() as usize;
+    let multiplications = if seed == 0 { bits - 1 } else { bits };
     if data.len() < WORTH * multiplications {
         return !crc32c::crc32c_append(!seed, data);
     }
-    !crc_fast::crc32_iscsi(data) ^ behind_zeros(!seed, data.len())
+    let made_good = match seed {
+        0 => ones_behind(data.len()),
+        _ => behind_zeros(!seed, data.len()),
+    };
+    !crc_fast::crc32_iscsi(data) ^ made_good
+}
+
+/// What all ones become behind `len` zeros.
+pub(crate) fn ones_behind(len: usize) -> u32 {
+    if let Some(ones) = ONES_BEHIND.get(len) {
+        return *ones;
+    }
+    let highest = len.ilog2();
+    behind_zeros(ONES_BEHIND_POWERS[highest as usize], len ^ 1 << highest)
 }
 
 /// The CRC of `len` zeros, from a seed: the seed times x to the power of their bits.
-pub(crate) fn behind_zeros(seed: u32, len: usize) -> u32 {
+fn behind_zeros(seed: u32, len: usize) -> u32 {
     let (mut out, mut bits) = (seed, len);
     while out != 0 && bits != 0 {
         out = multiply(POWERS[bits.trailing_zeros() as usize], out);
