@@ -112,7 +112,7 @@ impl MsgHeader {
     #[inline]
     pub fn decode(b: &[u8; Self::LEN], check_crc: bool) -> Result<Self, CrcMismatch> {
         if check_crc {
-            let expected = u32::from_le_bytes(at(b, Self::CRC_AT));
+            let expected = u32::from_le_bytes(part(b, Self::CRC_AT));
             let got = crc32c(0, &b[..Self::CRC_AT]);
             if got != expected {
                 return Err(CrcMismatch { expected, got });
@@ -120,18 +120,18 @@ impl MsgHeader {
         }
         Ok(Self {
             head: MsgHead {
-                seq: u64::from_le_bytes(at(b, 0)),
-                tid: u64::from_le_bytes(at(b, 8)),
-                kind: u16::from_le_bytes(at(b, 16)),
-                priority: u16::from_le_bytes(at(b, 18)),
-                version: u16::from_le_bytes(at(b, 20)),
-                compat_version: u16::from_le_bytes(at(b, 45)),
-                data_off: u16::from_le_bytes(at(b, 34)),
-                src: EntityName::new(EntityType(b[36]), i64::from_le_bytes(at(b, 37))),
+                seq: u64::from_le_bytes(part(b, 0)),
+                tid: u64::from_le_bytes(part(b, 8)),
+                kind: u16::from_le_bytes(part(b, 16)),
+                priority: u16::from_le_bytes(part(b, 18)),
+                version: u16::from_le_bytes(part(b, 20)),
+                compat_version: u16::from_le_bytes(part(b, 45)),
+                data_off: u16::from_le_bytes(part(b, 34)),
+                src: EntityName::new(EntityType(b[36]), i64::from_le_bytes(part(b, 37))),
             },
-            front_len: u32::from_le_bytes(at(b, 22)),
-            middle_len: u32::from_le_bytes(at(b, 26)),
-            data_len: u32::from_le_bytes(at(b, 30)),
+            front_len: u32::from_le_bytes(part(b, 22)),
+            middle_len: u32::from_le_bytes(part(b, 26)),
+            data_len: u32::from_le_bytes(part(b, 30)),
         })
     }
 }
@@ -189,11 +189,11 @@ impl MsgFooter {
     /// Reads the 21 bytes.
     #[inline]
     pub fn decode(b: &[u8; Self::LEN]) -> Self {
-        let sig = u64::from_le_bytes(at(b, 12));
+        let sig = u64::from_le_bytes(part(b, 12));
         Self {
             sig,
             flags: b[20],
-            ..Self::decode_crcs(&at(b, 0))
+            ..Self::decode_crcs(&part(b, 0))
         }
     }
 
@@ -202,7 +202,7 @@ impl MsgFooter {
     pub fn decode_old(b: &[u8; Self::LEN_OLD]) -> Self {
         Self {
             flags: b[12],
-            ..Self::decode_crcs(&at(b, 0))
+            ..Self::decode_crcs(&part(b, 0))
         }
     }
 
@@ -216,9 +216,9 @@ impl MsgFooter {
 
     fn decode_crcs(b: &[u8; 12]) -> Self {
         Self {
-            front_crc: u32::from_le_bytes(at(b, 0)),
-            middle_crc: u32::from_le_bytes(at(b, 4)),
-            data_crc: u32::from_le_bytes(at(b, 8)),
+            front_crc: u32::from_le_bytes(part(b, 0)),
+            middle_crc: u32::from_le_bytes(part(b, 4)),
+            data_crc: u32::from_le_bytes(part(b, 8)),
             ..Self::default()
         }
     }
@@ -226,7 +226,7 @@ impl MsgFooter {
 
 /// `M` bytes from a place inside a fixed array; the callers' offsets are constants.
 #[inline(always)]
-fn at<const N: usize, const M: usize>(b: &[u8; N], offset: usize) -> [u8; M] {
+pub(crate) fn part<const N: usize, const M: usize>(b: &[u8; N], offset: usize) -> [u8; M] {
     let mut out = [0; M];
     out.copy_from_slice(&b[offset..offset + M]);
     out

@@ -50,6 +50,9 @@ impl Sink for BytesMut {
     }
 }
 
+/// The segments behind the first.
+pub(super) type Rest<'a> = [&'a mut Segment; SEGMENTS_MAX - 1];
+
 /// Makes frames of segments.
 #[derive(Debug)]
 pub struct Assembler {
@@ -109,14 +112,29 @@ impl Assembler {
         &mut self,
         tag: u8,
         first: &[u8],
-        rest: [Segment; SEGMENTS_MAX - 1],
+        mut rest: [Segment; SEGMENTS_MAX - 1],
         out: &mut impl Sink,
     ) -> Result<(), ProtoError> {
-        let packed = self.packer.and_then(|packer| packer.pack(first, &rest));
-        match packed {
-            Some((first, rest)) => self.put(tag, FLAG_COMPRESSED, &first, rest, out),
-            None => self.put(tag, 0, first, rest, out),
-        }
+        self.frame_of(tag, first, rest.each_mut(), out)
+    }
+
+    /// The same, of segments that are somebody's; they are empty behind it.
+    pub(super) fn frame_of(
+        &mut self,
+        tag: u8,
+        first: &[u8],
+        rest: Rest<'_>,
+        out: &mut impl Sink,
+    ) -> Result<(), ProtoError> {
+        let Some(packer) = self.packer else {
+            return self.put(tag, 0, first, rest, out);
+        };
+        let Some((first, mut packed)) = packer.pack(first, &rest) else {
+            return self.put(tag, 0, first, rest, out);
+        };
+        rest.into_iter()
+            .for_each(|segment| *segment = Segment::EMPTY);
+        self.put(tag, FLAG_COMPRESSED, &first, packed.each_mut(), out)
     }
 
     /// Appends a frame of segments as they go over the wire.
@@ -125,7 +143,7 @@ impl Assembler {
         tag: u8,
         flags: u8,
         first: &[u8],
-        mut rest: [Segment; SEGMENTS_MAX - 1],
+        mut rest: Rest<'_>,
         out: &mut impl Sink,
     ) -> Result<(), ProtoError> {
         let [front, middle, data] = &rest;
@@ -146,22 +164,28 @@ impl Assembler {
         if self.sealer.is_some() {
             return self.seal(&preamble, &head, first, rest, out);
         }
-        out.copy(&head);
         let sums = self.sums.then(|| sums(first, &mut rest, preamble.count));
         let sums = sums.unwrap_or_default().map(u32::to_le_bytes);
-        out.copy(first);
-        if self.revision == Revision::V1 && !first.is_empty() {
-            out.copy(&sums[0]);
-        }
+        let first_sum = match self.revision {
+            Revision::V1 if !first.is_empty() => &sums[0][..],
+            _ => &[],
+        };
+        put_together([&head, first, first_sum], out);
         for segment in rest {
-            segment.give_chunks(|bytes| out.push(bytes));
+            std::mem::take(segment).give_chunks(|bytes| out.push(bytes));
         }
-        if self.revision == Revision::V0 {
-            out.copy(&[Late::complete(Revision::V0)]);
-            out.copy(sums.as_flattened());
-        } else if preamble.count > 1 {
-            out.copy(&[Late::complete(Revision::V1)]);
-            out.copy(sums[1..].as_flattened());
+        match self.revision {
+            Revision::V0 => {
+                put_together(
+                    [&[Late::complete(Revision::V0)], sums.as_flattened(), &[]],
+                    out,
+                );
+            }
+            Revision::V1 if preamble.count > 1 => {
+                let sums = sums[1..].as_flattened();
+                put_together([&[Late::complete(Revision::V1)], sums, &[]], out);
+            }
+            Revision::V1 => {}
         }
         Ok(())
     }
@@ -171,7 +195,7 @@ impl Assembler {
         preamble: &Preamble,
         head: &[u8],
         first: &[u8],
-        rest: [Segment; SEGMENTS_MAX - 1],
+        rest: Rest<'_>,
         out: &mut impl Sink,
     ) -> Result<(), ProtoError> {
         let Some(sealer) = &mut self.sealer else {
@@ -209,7 +233,7 @@ fn lay_out(
     preamble: &Preamble,
     head: &[u8],
     first: &[u8],
-    rest: [Segment; SEGMENTS_MAX - 1],
+    rest: Rest<'_>,
     buf: &mut BytesMut,
 ) -> Result<(), ProtoError> {
     let mut from = 0;
@@ -229,7 +253,7 @@ fn lay_out(
     } else {
         put_padded(first, buf);
     }
-    for segment in rest {
+    for segment in rest.map(std::mem::take) {
         let len = segment.len();
         segment
             .chunks()
@@ -240,6 +264,21 @@ fn lay_out(
     put_padded(&[Late::complete(revision)], buf);
     seal_from(from, sealer, buf)?;
     Ok(())
+}
+
+/// Copies small parts by one call of the sink, as each of them costs more than its bytes.
+fn put_together(parts: [&[u8]; 3], out: &mut impl Sink) {
+    const TOGETHER_MAX: usize = 96;
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    if len > TOGETHER_MAX {
+        return parts.iter().for_each(|part| out.copy(part));
+    }
+    let (mut all, mut at) = ([0; TOGETHER_MAX], 0);
+    for part in parts {
+        all[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    out.copy(&all[..at]);
 }
 
 fn put_padded(bytes: &[u8], buf: &mut BytesMut) {
@@ -256,7 +295,7 @@ fn seal_from(from: usize, sealer: &mut Sealer, buf: &mut BytesMut) -> Result<usi
 }
 
 /// The checksums of the segments that are counted, 0 for the others.
-fn sums(first: &[u8], rest: &mut [Segment; SEGMENTS_MAX - 1], count: usize) -> [u32; SEGMENTS_MAX] {
+fn sums(first: &[u8], rest: &mut Rest<'_>, count: usize) -> [u32; SEGMENTS_MAX] {
     let mut sums = [0; SEGMENTS_MAX];
     sums[0] = crc32c(SEED, first);
     for (sum, segment) in sums[1..count].iter_mut().zip(rest) {

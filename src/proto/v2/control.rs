@@ -8,10 +8,10 @@ use bytes::BufMut;
 use super::tag;
 use crate::auth::{AuthRefusal, AuthRequest, Method, Mode};
 use crate::proto::ProtoError;
-use crate::wire::header::flags;
+use crate::wire::header::{flags, part};
 use crate::wire::{
-    AddrVec, DecodeError, EntityAddr, EntityName, EntityType, MsgHead, Put, Reader, Timespec,
-    features,
+    AddrVec, DecodeError, DecodeErrorKind, EntityAddr, EntityName, EntityType, MsgHead, Put,
+    Reader, Timespec, features,
 };
 
 /// Addresses in frames have the modern form, whatever was negotiated (msgr2 §6.2).
@@ -391,41 +391,43 @@ impl Header2 {
 
     pub(super) fn encode(&self) -> [u8; Self::LEN] {
         let (head, mut b) = (&self.head, [0; Self::LEN]);
-        let mut out = &mut b[..];
-        out.put_u64_le(head.seq);
-        out.put_u64_le(head.tid);
-        out.put_u16_le(head.kind);
-        out.put_u16_le(head.priority);
-        out.put_u16_le(head.version);
-        // Padding before the data, which is never sent.
-        out.put_u32_le(0);
-        out.put_u16_le(head.data_off);
-        out.put_u64_le(self.ack_seq);
-        out.put_u8(flags::COMPLETE | flags::NOCRC);
-        out.put_u16_le(head.compat_version);
-        out.put_u16_le(0);
+        b[0..8].copy_from_slice(&head.seq.to_le_bytes());
+        b[8..16].copy_from_slice(&head.tid.to_le_bytes());
+        b[16..18].copy_from_slice(&head.kind.to_le_bytes());
+        b[18..20].copy_from_slice(&head.priority.to_le_bytes());
+        b[20..22].copy_from_slice(&head.version.to_le_bytes());
+        // Four bytes are the padding before the data, which is never sent.
+        b[26..28].copy_from_slice(&head.data_off.to_le_bytes());
+        b[28..36].copy_from_slice(&self.ack_seq.to_le_bytes());
+        b[36] = flags::COMPLETE | flags::NOCRC;
+        b[37..39].copy_from_slice(&head.compat_version.to_le_bytes());
         b
     }
 
-    pub(super) fn decode(r: &mut Reader<'_>, src: EntityName) -> Result<Self, DecodeError> {
-        let (seq, tid) = (r.u64()?, r.u64()?);
-        let (kind, priority, version) = (r.u16()?, r.u16()?, r.u16()?);
-        let _pre_padding = r.u32()?;
-        let data_off = r.u16()?;
-        let ack_seq = r.u64()?;
-        let _flags = r.u8()?;
-        let compat_version = r.u16()?;
-        let _reserved = r.u16()?;
+    /// There are only so many bytes of it.
+    pub(super) fn truncated(left: usize) -> DecodeError {
+        let needed = Self::LEN;
+        DecodeError {
+            what: "message header",
+            kind: DecodeErrorKind::Truncated { needed, left },
+        }
+    }
+
+    pub(super) fn decode(bytes: &[u8], src: EntityName) -> Result<Self, DecodeError> {
+        let Some(b) = bytes.first_chunk::<{ Self::LEN }>() else {
+            return Err(Self::truncated(bytes.len()));
+        };
         let head = MsgHead {
-            seq,
-            tid,
-            kind,
-            priority,
-            version,
-            compat_version,
-            data_off,
+            seq: u64::from_le_bytes(part(b, 0)),
+            tid: u64::from_le_bytes(part(b, 8)),
+            kind: u16::from_le_bytes(part(b, 16)),
+            priority: u16::from_le_bytes(part(b, 18)),
+            version: u16::from_le_bytes(part(b, 20)),
+            data_off: u16::from_le_bytes(part(b, 26)),
+            compat_version: u16::from_le_bytes(part(b, 37)),
             src,
         };
+        let ack_seq = u64::from_le_bytes(part(b, 28));
         Ok(Self { head, ack_seq })
     }
 }

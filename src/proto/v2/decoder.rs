@@ -12,9 +12,7 @@ use super::state::State;
 use super::tag;
 use crate::message::{Message, Segment};
 use crate::proto::{Decoded, Gate, Incoming, Landing, Limits, ProtoError, Toll};
-use crate::wire::{DecodeError, DecodeErrorKind, EntityName, Reader};
-
-const HEADER: &str = "message header";
+use crate::wire::EntityName;
 
 /// Turns bytes into messages and signs of life.
 #[derive(Debug)]
@@ -125,11 +123,7 @@ impl Decoder {
         }
         let is_plain = preamble.flags & FLAG_COMPRESSED == 0;
         if is_plain && header < Header2::LEN as u64 {
-            let kind = DecodeErrorKind::Truncated {
-                needed: Header2::LEN,
-                left: header as usize,
-            };
-            return Err(DecodeError { what: HEADER, kind }.into());
+            return Err(Header2::truncated(header as usize).into());
         }
         self.size = front + middle + data;
         self.state = State::ThrottleMessage;
@@ -164,7 +158,7 @@ impl Decoder {
 
     fn message(&mut self, frame: Frame) -> Result<Incoming, ProtoError> {
         let [header, front, middle, data] = frame.segments;
-        let header = Header2::decode(&mut Reader::new(&header, HEADER), self.peer)?;
+        let header = Header2::decode(&header, self.peer)?;
         if header.ack_seq > self.acked {
             self.acked = header.ack_seq;
             self.pending = Some(header.ack_seq);

@@ -264,21 +264,20 @@ impl Disassembler {
         let Some((body, crcs)) = taken else {
             return Ok(None);
         };
-        let Some(current) = self.current.take() else {
-            return Ok(None);
-        };
         let (late, mut segments) = match &mut self.opener {
             Some(opener) => current.opened(lead, opener, body)?,
-            None => current.checked(sums.then_some(crcs), &body.freeze())?,
+            None => current.checked(sums.then_some(crcs), body)?,
         };
-        if late == Late::Aborted {
-            return Ok(Some(Body::Aborted));
-        }
+        let bounds = current.bounds;
         let Preamble {
             tag, count, flags, ..
         } = current.preamble;
+        self.current = None;
+        if late == Late::Aborted {
+            return Ok(Some(Body::Aborted));
+        }
         if let Some(algorithm) = self.algorithm.filter(|_| flags & FLAG_COMPRESSED != 0) {
-            compression::unpack(algorithm, tag, &current.bounds, &mut segments)?;
+            compression::unpack(algorithm, tag, &bounds, &mut segments)?;
         }
         Ok(Some(Body::Frame(Frame {
             tag,
@@ -344,7 +343,7 @@ impl Current {
     fn checked(
         &self,
         sums: Option<Sums>,
-        body: &Bytes,
+        body: BytesMut,
     ) -> Result<(Late, [Bytes; SEGMENTS_MAX]), ProtoError> {
         let layout = &self.layout;
         let stored = |at: usize| {
@@ -374,8 +373,7 @@ impl Current {
             Some(at) => Late::decode(layout.revision, body[at])?,
             None => Late::Complete,
         };
-        let segments = layout.segments.clone().map(|range| body.slice(range));
-        Ok((late, segments))
+        Ok((late, layout.cut(body.freeze())))
     }
 
     /// Opens an encrypted frame.
@@ -395,12 +393,13 @@ impl Current {
         if layout.epilogue.is_some() {
             open(opener, &mut body[from..], part(self.preamble.tag, 1))?;
         }
-        let body = body.freeze().slice(lead..);
+        let mut body = body.freeze();
+        body.advance(lead);
         let late = match layout.epilogue {
             Some(at) => Late::decode(layout.revision, body[at])?,
             None => Late::Complete,
         };
-        let mut segments = layout.segments.clone().map(|range| body.slice(range));
+        let mut segments = layout.cut(body);
         if layout.revision == Revision::V1 {
             let len = (self.preamble.lens[0] as usize).min(INLINE_LEN);
             let mut whole = BytesMut::with_capacity(len + first.len());

@@ -63,9 +63,9 @@ impl Encoder {
         let mut head = *message.head();
         head.seq = seq;
         let header = Header2 { head, ack_seq };
-        let segments = message.segments_mut().map(std::mem::take);
+        let segments = message.segments_mut();
         self.frames
-            .frame(tag::MESSAGE, &header.encode(), segments, out)
+            .frame_of(tag::MESSAGE, &header.encode(), segments, out)
     }
 
     /// Appends the acknowledgement of all messages up to a number.

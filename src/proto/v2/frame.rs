@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use bytes::{Buf, Bytes};
+
 use crate::proto::error::{Part, ProtoError};
 use crate::wire::crc32c;
 
@@ -185,6 +187,23 @@ impl Layout {
         }
         layout.len = at;
         layout
+    }
+
+    /// The segments of a body. The last one takes its share in the buffer over: to count another
+    /// one, and this one off, are two atomic operations.
+    pub(super) fn cut(&self, mut body: Bytes) -> [Bytes; SEGMENTS_MAX] {
+        let mut segments = [const { Bytes::new() }; SEGMENTS_MAX];
+        let last = self.count - 1;
+        for (segment, range) in segments.iter_mut().zip(&self.segments).take(last) {
+            if !range.is_empty() {
+                *segment = body.slice(range.clone());
+            }
+        }
+        let Range { start, end } = self.segments[last];
+        body.truncate(end);
+        body.advance(start);
+        segments[last] = body;
+        segments
     }
 
     /// Bytes that are needed before anything is known of a frame.

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use super::{Algorithm, Fault};
 use crate::message::Segment;
 use crate::proto::ProtoError;
+use crate::proto::v2::assemble::Rest;
 use crate::proto::v2::disassemble::{Bounds, part};
 use crate::proto::v2::frame::SEGMENTS_MAX;
 
-/// All segments but the first.
-type Rest = [Segment; SEGMENTS_MAX - 1];
+/// All segments but the first, compressed.
+type Packed = [Segment; SEGMENTS_MAX - 1];
 
 /// Compresses frames that are sent.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +31,12 @@ impl Packer {
 
     /// The segments compressed; `None` if the frame is to be sent as it is. Whether they became
     /// shorter is not asked, as Ceph does not.
-    pub(in crate::proto::v2) fn pack(&self, first: &[u8], rest: &Rest) -> Option<(Vec<u8>, Rest)> {
-        let size = first.len() + rest.iter().map(Segment::len).sum::<usize>();
+    pub(in crate::proto::v2) fn pack(
+        &self,
+        first: &[u8],
+        rest: &Rest<'_>,
+    ) -> Option<(Vec<u8>, Packed)> {
+        let size = first.len() + rest.iter().map(|segment| segment.len()).sum::<usize>();
         if (size as u64) < self.min_size {
             return None;
         }
