@@ -4,6 +4,8 @@
 //! for the arguments of its error) or logs. It knows nothing of drivers: readiness is somebody
 //! else's. Used by any thread.
 
+use std::io;
+
 use bytes::BytesMut;
 
 cfg_if::cfg_if! {
@@ -19,9 +21,31 @@ cfg_if::cfg_if! {
 }
 
 pub use system::{
-    Socket, SocketRef, SpareFd, accept, borrow, connect, connect_finished, is_out_of_descriptors,
-    listen, local_addr, peer_addr, read_vectored, shutdown, source, write_vectored,
+    Socket, SocketRef, SpareFd, accept, borrow, connect, is_out_of_descriptors, listen, local_addr,
+    peer_addr, read_vectored, shutdown, source, write_vectored,
 };
+
+/// Whether a connection that was started is established.
+///
+/// # Errors
+/// Why it has failed, `ConnectionRefused` for example. Told once: the call takes the error away.
+///
+/// A socket that is connected with itself is refused too. The system may give a socket the very
+/// port that it connects to, if that is one of those for clients and nobody listens there; TCP
+/// takes it for two ends that open at once, and each waits for the other's first byte.
+pub fn connect_finished(socket: SocketRef<'_>) -> io::Result<bool> {
+    if !system::is_connected(socket)? {
+        return Ok(false);
+    }
+    if matches!((local_addr(socket), peer_addr(socket)), (Ok(near), Ok(far)) if near == far) {
+        return Err(io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            "Connection refused: nobody listens there (the socket got the same port, and itself as \
+             its peer)",
+        ));
+    }
+    Ok(true)
+}
 
 /// The most spaces that one [`read_vectored`] fills.
 pub const SPACES_MAX: usize = 4;

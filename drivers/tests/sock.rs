@@ -124,6 +124,21 @@ fn a_refused_connection_says_so() {
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
 
+/// What the system does now and then by itself, when it chooses the port.
+#[test]
+fn a_connection_with_itself_is_refused() {
+    let options = SocketOptions::default();
+    let listener = sock::listen(localhost(), &options).unwrap();
+    let addr = sock::local_addr(listener.as_fd()).unwrap();
+    drop(listener);
+    let client = Arc::new(sock::connect(addr, Some(addr), &options).unwrap());
+    wait_for(&client, Interest::WRITE);
+    assert_eq!(sock::peer_addr(client.as_fd()).unwrap(), addr, "it is");
+    let error = sock::connect_finished(client.as_fd()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(error.to_string().contains("nobody listens"), "{error}");
+}
+
 #[test]
 fn a_connection_in_progress_is_not_finished() {
     // A queue of one that nobody empties: what comes later stays in progress.

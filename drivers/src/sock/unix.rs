@@ -117,7 +117,7 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// Starts a connection, from the address `bind` if one is given.
 ///
-/// It is finished when the socket is writable and [`connect_finished`] says so.
+/// It is finished when the socket is writable and [`super::connect_finished`] says so.
 ///
 /// # Errors
 /// What the system says at once; most failures are told by `connect_finished`.
@@ -139,11 +139,8 @@ pub fn connect(
     }
 }
 
-/// Whether a connection that was started is established.
-///
-/// # Errors
-/// Why it has failed, `ConnectionRefused` for example. Told once: the call takes the error away.
-pub fn connect_finished(fd: BorrowedFd<'_>) -> io::Result<bool> {
+/// What [`super::connect_finished`] asks the system.
+pub(super) fn is_connected(fd: BorrowedFd<'_>) -> io::Result<bool> {
     match socket::getsockopt(&fd, socket::sockopt::SocketError)? {
         0 => {}
         code => return Err(io::Error::from_raw_os_error(code)),
