@@ -32,7 +32,7 @@ pub use system::{
 ///
 /// A socket that is connected with itself is refused too. The system may give a socket the very
 /// port that it connects to, if that is one of those for clients and nobody listens there; TCP
-/// takes it for two ends that open at once, and each waits for the other's first byte.
+/// takes it for two ends that open at once, and it would read what it has written.
 pub fn connect_finished(socket: SocketRef<'_>) -> io::Result<bool> {
     if !system::is_connected(socket)? {
         return Ok(false);

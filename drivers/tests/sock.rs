@@ -16,6 +16,12 @@ fn localhost() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
+/// An address at which nobody listens.
+fn deserted() -> SocketAddr {
+    let listener = sock::listen(localhost(), &SocketOptions::default()).unwrap();
+    sock::local_addr(listener.as_fd()).unwrap()
+}
+
 /// Waits until `fd` is ready for `interest`.
 fn wait_for(fd: &Arc<OwnedFd>, interest: Interest) {
     let mut driver = DriverKind::default_for_target().open().unwrap();
@@ -114,11 +120,8 @@ fn connecting_from_a_chosen_address() {
 
 #[test]
 fn a_refused_connection_says_so() {
-    let options = SocketOptions::default();
-    let listener = sock::listen(localhost(), &options).unwrap();
-    let addr = sock::local_addr(listener.as_fd()).unwrap();
-    drop(listener);
-    let client = Arc::new(sock::connect(addr, None, &options).unwrap());
+    let client = sock::connect(deserted(), None, &SocketOptions::default()).unwrap();
+    let client = Arc::new(client);
     wait_for(&client, Interest::WRITE);
     let error = sock::connect_finished(client.as_fd()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -127,11 +130,9 @@ fn a_refused_connection_says_so() {
 /// What the system does now and then by itself, when it chooses the port.
 #[test]
 fn a_connection_with_itself_is_refused() {
-    let options = SocketOptions::default();
-    let listener = sock::listen(localhost(), &options).unwrap();
-    let addr = sock::local_addr(listener.as_fd()).unwrap();
-    drop(listener);
-    let client = Arc::new(sock::connect(addr, Some(addr), &options).unwrap());
+    let addr = deserted();
+    let client = sock::connect(addr, Some(addr), &SocketOptions::default()).unwrap();
+    let client = Arc::new(client);
     wait_for(&client, Interest::WRITE);
     assert_eq!(sock::peer_addr(client.as_fd()).unwrap(), addr, "it is");
     let error = sock::connect_finished(client.as_fd()).unwrap_err();

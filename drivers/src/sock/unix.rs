@@ -117,7 +117,7 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// Starts a connection, from the address `bind` if one is given.
 ///
-/// It is finished when the socket is writable and [`super::connect_finished`] says so.
+/// It is finished when the socket is writable and [`connect_finished`](super::connect_finished) says so.
 ///
 /// # Errors
 /// What the system says at once; most failures are told by `connect_finished`.
@@ -139,7 +139,7 @@ pub fn connect(
     }
 }
 
-/// What [`super::connect_finished`] asks the system.
+/// Whether TCP has connected the socket, be it with itself; an error is told once.
 pub(super) fn is_connected(fd: BorrowedFd<'_>) -> io::Result<bool> {
     match socket::getsockopt(&fd, socket::sockopt::SocketError)? {
         0 => {}
