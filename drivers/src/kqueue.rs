@@ -99,6 +99,10 @@ impl EventDriver for KqueueDriver {
         "kqueue"
     }
 
+    fn keeps_armed(&self) -> bool {
+        true
+    }
+
     fn add(&mut self, source: Source, token: Token, interest: Interest) -> io::Result<()> {
         self.process.check()?;
         let fd = self.table.vacancy(source, token)?;

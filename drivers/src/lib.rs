@@ -11,6 +11,7 @@
 //! | `ready_on_add` | A source that is ready when it is added gives an event for each ready direction of its interest. |
 //! | `ready_on_rearm` | After [`rearm`](EventDriver::rearm), activity in a re-armed direction gives an event, also if it happened before the call. |
 //! | `interest_only` | Only armed directions are reported, except that trouble sets what the lines `hup_reads` and `err_both` say. |
+//! | `keeps_armed` | Where [`keeps_armed`](EventDriver::keeps_armed) says so, an armed direction gives an event for each new activity, re-armed or not. |
 //! | `disarm` | A disarmed direction gives no event until it is re-armed; what happened meanwhile is reported then. |
 //! | `spurious` | A direction may be reported again without a `rearm`; handlers tolerate it by trying and getting `WouldBlock`. Without new activity the repetition ends, also that of trouble: nobody spins. |
 //! | `merged` | A token appears at most once in what one `wait` returns. |
@@ -32,7 +33,8 @@
 //! The owner's side of the contract: a direction is re-armed after a transfer in it returned
 //! `WouldBlock` or fewer bytes than asked for, and not before; until then it counts as still ready.
 //! This "delivered, then re-armed" rule is what edge-triggered, one-shot and completion-based
-//! facilities have in common, so each backend can use its cheapest form.
+//! facilities have in common, so each backend can use its cheapest form. An owner that remembers what
+//! it has armed may leave the call out where the driver `keeps_armed`.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -307,6 +309,12 @@ pub trait EventDriver: Send {
     /// # Errors
     /// `NotFound` if the token is not registered; otherwise what the system says.
     fn rearm(&mut self, token: Token, interest: Interest) -> io::Result<()>;
+
+    /// Whether directions stay armed when they are delivered, until they are disarmed: then
+    /// [`rearm`](Self::rearm) does nothing for those that are armed, and need not be called.
+    fn keeps_armed(&self) -> bool {
+        false
+    }
 
     /// Stops events of each direction in `interest` until it is re-armed.
     ///

@@ -98,6 +98,8 @@ impl Turn {
 /// ```
 pub struct EventCenter<X> {
     driver: Box<dyn EventDriver>,
+    /// What the driver says of itself: it need not be told what it knows.
+    keeps_armed: bool,
     sources: Slab<Registered>,
     timers: Timers,
     inbox: Arc<Inbox<X>>,
@@ -117,6 +119,8 @@ pub struct EventCenter<X> {
 
 struct Registered {
     tag: u64,
+    /// The directions that were asked for, and not disarmed since.
+    armed: Interest,
     /// What is to be delivered once more.
     again: Readiness,
     /// Whether it is in the list of those.
@@ -132,6 +136,7 @@ impl<X> EventCenter<X> {
         let now = env.now();
         Self {
             inbox: Inbox::new(driver.waker()),
+            keeps_armed: driver.keeps_armed(),
             driver,
             sources: Slab::default(),
             timers: Timers::default(),
@@ -172,6 +177,7 @@ impl<X> EventCenter<X> {
     pub fn register(&mut self, source: Source, interest: Interest, tag: u64) -> io::Result<Token> {
         let token = self.sources.insert(Registered {
             tag,
+            armed: interest,
             again: Readiness::NONE,
             queued: false,
             turn: 0,
@@ -187,7 +193,13 @@ impl<X> EventCenter<X> {
     /// # Errors
     /// Those of [`EventDriver::rearm`].
     pub fn rearm(&mut self, token: Token, interest: Interest) -> io::Result<()> {
-        self.driver.rearm(token, interest)
+        let source = self.sources.get_mut(token).ok_or(io::ErrorKind::NotFound)?;
+        if self.keeps_armed && source.armed.contains(interest) {
+            return Ok(());
+        }
+        self.driver.rearm(token, interest)?;
+        source.armed |= interest;
+        Ok(())
     }
 
     /// Stops the events of a direction until it is re-armed.
@@ -195,7 +207,10 @@ impl<X> EventCenter<X> {
     /// # Errors
     /// Those of [`EventDriver::disarm`].
     pub fn disarm(&mut self, token: Token, interest: Interest) -> io::Result<()> {
-        self.driver.disarm(token, interest)
+        let source = self.sources.get_mut(token).ok_or(io::ErrorKind::NotFound)?;
+        self.driver.disarm(token, interest)?;
+        source.armed = source.armed.without(interest);
+        Ok(())
     }
 
     /// Forgets a source; no event of it is delivered any more, not even a pending one.

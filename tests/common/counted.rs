@@ -242,6 +242,10 @@ impl EventDriver for Counted<Box<dyn EventDriver>> {
         self.inner.rearm(token, interest)
     }
 
+    fn keeps_armed(&self) -> bool {
+        self.inner.keeps_armed()
+    }
+
     fn disarm(&mut self, token: Token, interest: Interest) -> io::Result<()> {
         self.inner.disarm(token, interest)
     }

@@ -139,7 +139,11 @@ fn a_token_of_an_earlier_source_is_unknown() {
     center.deregister(old).expect("registered");
     let (mut reader, mut writer, new) = watch(&mut center, 2);
     assert_eq!((old.slot, old == new), (new.slot, false));
-    for result in [center.deregister(old), center.rearm(old, Interest::READ)] {
+    for result in [
+        center.deregister(old),
+        center.rearm(old, Interest::READ),
+        center.disarm(old, Interest::READ),
+    ] {
         assert_eq!(
             result.expect_err("stale").kind(),
             std::io::ErrorKind::NotFound
@@ -151,4 +155,27 @@ fn a_token_of_an_earlier_source_is_unknown() {
     step(&mut center, &mut script);
     assert_eq!(script.take(), [Seen::File(2, Readiness::READ)]);
     reader.read_exact(&mut [0]).expect("one byte");
+}
+
+#[test]
+fn a_direction_is_silent_from_its_disarming_until_it_is_armed_again() {
+    let (mut center, _env) = stepped();
+    let (mut reader, mut writer, token) = watch(&mut center, 1);
+    let mut script = Script::silent();
+    for _ in 0..3 {
+        writer.write_all(b"x").expect("room");
+        center.turn(Some(DEADLINE), &mut script).expect("turns");
+        assert_eq!(script.take(), [Seen::File(1, Readiness::READ)]);
+        reader.read_exact(&mut [0]).expect("one byte");
+        center.rearm(token, Interest::READ).expect("registered");
+
+        center.disarm(token, Interest::READ).expect("registered");
+        writer.write_all(b"y").expect("room");
+        assert!(step(&mut center, &mut script).is_empty());
+        center.rearm(token, Interest::READ).expect("registered");
+        center.turn(Some(DEADLINE), &mut script).expect("turns");
+        assert_eq!(script.take(), [Seen::File(1, Readiness::READ)]);
+        reader.read_exact(&mut [0]).expect("one byte");
+        center.rearm(token, Interest::READ).expect("registered");
+    }
 }

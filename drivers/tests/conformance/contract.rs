@@ -80,6 +80,37 @@ pub fn interest_only(kind: DriverKind) {
     );
 }
 
+pub fn keeps_armed(kind: DriverKind) {
+    let mut rig = Rig::new(kind);
+    let keeps = matches!(kind.name(), "epoll" | "kqueue");
+    assert_eq!(rig.driver.keeps_armed(), keeps);
+    let (mut ours, theirs, watched) = pair();
+    rig.add(&watched, 0, Interest::READ);
+    for _ in 0..3 {
+        ours.write_all(b"x").unwrap();
+        assert_eq!(rig.one(0), READ);
+        assert_eq!(drain(&theirs), 1);
+        // Whoever does not promise it has to be asked.
+        if !keeps {
+            rig.rearm(0, Interest::READ);
+        }
+    }
+    // A direction that joins them stays too, and those beside it.
+    rig.rearm(0, Interest::WRITE);
+    assert_eq!(rig.until(0, WRITE), WRITE);
+    for _ in 0..3 {
+        fill(&theirs);
+        if !keeps {
+            rig.rearm(0, Interest::WRITE);
+        }
+        rig.settle();
+        drain(&ours);
+        rig.until(0, WRITE);
+    }
+    ours.write_all(b"y").unwrap();
+    rig.until(0, READ);
+}
+
 pub fn disarm(kind: DriverKind) {
     let mut rig = Rig::new(kind);
     let (mut ours, theirs, watched) = pair();

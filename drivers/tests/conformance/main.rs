@@ -49,8 +49,8 @@ macro_rules! all_tests {
     ($kind:ident) => {
         suite! { $kind:
             contract {
-                ready_on_add, ready_on_rearm, interest_only, disarm, spurious, merged, hup_reads,
-                err_both, add_twice, unknown, owns_fd, bad_source, bounded,
+                ready_on_add, ready_on_rearm, keeps_armed, interest_only, disarm, spurious, merged,
+                hup_reads, err_both, add_twice, unknown, owns_fd, bad_source, bounded,
             }
             waking { round_up, saturate, wake, coalesce, moved }
             ceph { pipe, socket, expansion }
