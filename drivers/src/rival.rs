@@ -1,12 +1,14 @@
-//! Benches only: the crate `polling` in its edge mode, as programs for Linux use it without a
-//! driver of this crate. It is here because adding a source to it is unsafe.
+//! Benches only: what is unsafe there. The crate `polling` in its edge mode, as programs for Linux
+//! use it without a driver of this crate; and a way to have more sources than descriptors.
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::libc;
 use polling::{Event, Events, PollMode, Poller};
 
 use crate::{EVENTS_PER_WAIT, Waker};
@@ -81,4 +83,16 @@ impl fmt::Debug for Polling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Polling").finish_non_exhaustive()
     }
+}
+
+/// Puts another file behind a descriptor. Who watches the file that was there goes on to do so, as
+/// long as it is open elsewhere.
+///
+/// # Errors
+/// What the system says.
+pub fn replace(fd: &OwnedFd, by: impl AsFd) -> io::Result<()> {
+    // SAFETY: both are open, and `fd` stays so: its number is at no time anyone else's.
+    let result = unsafe { libc::dup2(by.as_fd().as_raw_fd(), fd.as_raw_fd()) };
+    Errno::result(result)?;
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use event_driver::rival::replace;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -12,20 +13,50 @@ use super::pin::pinned;
 use super::pollers::{Entrant, Poller, entrants};
 use super::table::Table;
 
+/// The most files behind the numbers of bystanders.
+const FILES: usize = 100;
+
 /// The same descriptors for all who are measured: where they are in memory counts.
 struct Sources {
     fds: Vec<Arc<OwnedFd>>,
+    /// How many more are registered, at which nothing happens. They have a few files and as many
+    /// numbers as the others: epoll tells sources apart by both.
+    bystanders: usize,
     /// Which are to become active next; stepping spreads them over all.
     next: usize,
 }
 
 impl Sources {
-    fn new(count: usize) -> Self {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let fds = (0..count)
-            .map(|_| Arc::new(EventFd::from_flags(flags).expect("a descriptor").into()))
-            .collect();
-        Self { fds, next: 0 }
+    fn new(count: usize, bystanders: usize) -> Self {
+        Self {
+            fds: (0..count).map(|_| Arc::new(source())).collect(),
+            bystanders,
+            next: 0,
+        }
+    }
+
+    /// Registers all of them. What it returns has to live as long as the bystanders are to stay.
+    fn register(&self, poller: &mut dyn Poller) -> (Vec<OwnedFd>, Vec<Arc<OwnedFd>>) {
+        for (id, fd) in self.fds.iter().enumerate() {
+            poller.add(id, fd);
+        }
+        let (mut files, mut numbers) = (Vec::new(), Vec::new());
+        for bystander in 0..self.bystanders {
+            let (file, place) = (bystander / self.fds.len(), bystander % self.fds.len());
+            if place == 0 {
+                files.push(source());
+            }
+            let id = self.fds.len() + bystander;
+            if file == 0 {
+                let number = files[file].try_clone().expect("a descriptor");
+                numbers.push(Arc::new(number));
+            } else {
+                replace(&numbers[place], &files[file]).expect("both are open");
+                poller.forget(id - numbers.len());
+            }
+            poller.add(id, &numbers[place]);
+        }
+        (files, numbers)
     }
 
     /// Makes some sources readable, then times until all of them were reported and read.
@@ -53,6 +84,11 @@ impl Sources {
     }
 }
 
+fn source() -> OwnedFd {
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    EventFd::from_flags(flags).expect("a descriptor").into()
+}
+
 /// Nanoseconds of one entrant in one round: for an event, by how many are active, and for an empty
 /// wait.
 fn measure(
@@ -62,9 +98,7 @@ fn measure(
     active: &[usize],
 ) -> Vec<Option<f64>> {
     let mut poller = (entrant.make)();
-    for (id, fd) in sources.fds.iter().enumerate() {
-        poller.add(id, fd);
-    }
+    let _kept = sources.register(&mut *poller);
     // Everything has happened once.
     sources.round(&mut *poller, sources.fds.len());
     sources.round(&mut *poller, 1);
@@ -99,7 +133,7 @@ fn empty_waits(plan: &Plan, poller: &mut dyn Poller) -> f64 {
 /// The most sources that there can be, after lifting the limit of descriptors for as many as are
 /// wanted, or as far as it goes.
 fn room_for(wanted: usize) -> usize {
-    const OTHERS: u64 = 100;
+    const OTHERS: u64 = 100 + FILES as u64;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("is told");
     let needed = wanted as u64 + OTHERS;
     // Root may lift the hard limit too.
@@ -125,19 +159,27 @@ fn table(plan: &Plan, count: usize) -> Table {
         "{count} sources: ns per delivered event with its read and re-arm, by how many are active; \
          and per empty wait (x: ratio to raw epoll)"
     );
+    let (mut entrants, mut missing) = entrants();
     let room = room_for(count);
-    if room < count {
-        let why = format!(
-            "{count} sources: not more than {room} fit below the limit of descriptors of this \
-             process (ulimit -Hn), and it cannot be lifted"
-        );
+    // Half of the numbers for those that can be active, and half for the others in turns.
+    let own = if room < count { room / 2 } else { count };
+    if own * (FILES + 1) < count {
+        let why = format!("the limit of descriptors of this process (ulimit -Hn) leaves {room}");
         return Table::skipped(title, why);
     }
-    let mut active = vec![1, 32.min(count), count];
+    if own < count {
+        missing.push(format!(
+            "all that know a source by its descriptor alone: not more than {room} fit below the \
+             limit of this process (ulimit -Hn), and it cannot be lifted; epoll knows number and \
+             file, so {} sources share numbers and have nothing happen to them",
+            count - own
+        ));
+        entrants.retain(Entrant::knows_files);
+    }
+    let mut active = vec![1, 32.min(own), own];
     active.dedup();
-    let (entrants, missing) = entrants();
     let rounds = pinned(|| {
-        let mut sources = Sources::new(count);
+        let mut sources = Sources::new(own, count - own);
         let mut round = || {
             entrants
                 .iter()

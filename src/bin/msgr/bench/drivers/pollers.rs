@@ -21,12 +21,24 @@ pub(super) trait Poller {
 
     /// The source has been read.
     fn done(&mut self, id: usize);
+
+    /// Strikes a source from its own records; the kernel is not to know it by this descriptor.
+    fn forget(&mut self, id: usize) {
+        let _ = id;
+    }
 }
 
 /// Who takes part.
 pub(super) struct Entrant {
     pub(super) name: &'static str,
     pub(super) make: Box<dyn Fn() -> Box<dyn Poller> + Send + Sync>,
+}
+
+impl Entrant {
+    /// Whether the kernel tells its sources apart by number and file, as epoll does.
+    pub(super) fn knows_files(&self) -> bool {
+        ["raw epoll", "mio", "epoll"].contains(&self.name)
+    }
 }
 
 /// All of them, the raw facility first; and who cannot take part, and why.
@@ -113,6 +125,11 @@ impl Poller for Ours {
             let armed = self.driver.rearm(token(id), Interest::READ);
             armed.expect("is registered");
         }
+    }
+
+    fn forget(&mut self, id: usize) {
+        let deleted = self.driver.delete(token(id));
+        deleted.expect_err("another file is behind the number");
     }
 }
 

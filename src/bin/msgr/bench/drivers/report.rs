@@ -105,7 +105,9 @@ fn plots(tables: &[Table]) -> Result<Vec<String>, Box<dyn Error>> {
     let columns: [(&str, Column); 4] = [
         ("one active", |_| 0),
         ("32 active", |_| 1),
-        ("all active", |table| table.columns.len() - 2),
+        ("all active, or as many as there are descriptors", |table| {
+            table.columns.len() - 2
+        }),
         ("empty wait", |table| table.columns.len() - 1),
     ];
     if !series.is_empty() {
@@ -142,15 +144,21 @@ fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
 }
 
 fn lines(canvas: &Canvas<'_>, title: &str, tables: &[&Table], column: Column) -> Drawn {
-    let points = |row: usize| -> Vec<(f64, f64)> {
+    let points = |name: &str| -> Vec<(f64, f64)> {
         let point = |table: &&Table| {
-            let cell = table.rows[row].cells[column(table)].as_ref()?;
+            let row = table.rows.iter().find(|row| row.name == name)?;
+            let cell = row.cells[column(table)].as_ref()?;
             Some((table.sources? as f64, cell.median))
         };
         tables.iter().filter_map(point).collect()
     };
-    let names: Vec<&str> = tables[0].rows.iter().map(|row| row.name.as_str()).collect();
-    let all: Vec<(f64, f64)> = (0..names.len()).flat_map(points).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for row in tables.iter().flat_map(|table| &table.rows) {
+        if !names.contains(&row.name.as_str()) {
+            names.push(&row.name);
+        }
+    }
+    let all: Vec<(f64, f64)> = names.iter().copied().flat_map(points).collect();
     let mut chart = ChartBuilder::on(canvas)
         .caption(title, ("sans-serif", 18))
         .margin(10)
@@ -168,13 +176,13 @@ fn lines(canvas: &Canvas<'_>, title: &str, tables: &[&Table], column: Column) ->
     for (i, name) in names.into_iter().enumerate() {
         let color = Palette99::pick(i);
         chart
-            .draw_series(LineSeries::new(points(i), color.stroke_width(2)))?
+            .draw_series(LineSeries::new(points(name), color.stroke_width(2)))?
             .label(name)
             .legend(move |(x, y)| {
                 let color = Palette99::pick(i);
                 PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(2))
             });
-        let dots = points(i).into_iter();
+        let dots = points(name).into_iter();
         chart.draw_series(dots.map(|point| Circle::new(point, 3, color.filled())))?;
     }
     chart
