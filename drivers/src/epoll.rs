@@ -320,48 +320,47 @@ fn to_kernel(token: Token, armed: Interest) -> EpollEvent {
 }
 
 fn from_kernel(event: &EpollEvent) -> Event {
-    let flags = event.events().bits() as u32;
+    let flags = event.events().bits();
     Event {
         token: Token::from_u64(event.data()),
-        ready: READINESS[(flags & LOW | (flags & RDHUP) >> RDHUP_SHIFT) as usize],
+        ready: READINESS[usize::from((flags | flags >> 8) as u8)],
     }
 }
 
-/// The flags that are read as they are: `EPOLLIN`, `EPOLLOUT`, `EPOLLERR`, `EPOLLHUP`.
-const LOW: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLERR | libc::EPOLLHUP) as u32;
-const RDHUP: u32 = libc::EPOLLRDHUP as u32;
-/// Moves `EPOLLRDHUP` next to them.
-const RDHUP_SHIFT: u32 = RDHUP.trailing_zeros() - (u32::BITS - LOW.leading_zeros());
-const ALL: usize = (LOW | RDHUP >> RDHUP_SHIFT) as usize;
-
-/// What the kernel's flags mean, by all of their combinations: a look costs less than asking for
-/// one after the other.
-const READINESS: [Readiness; ALL + 1] = {
-    let mut table = [Readiness::NONE; ALL + 1];
+/// What the kernel's flags mean, by their two bytes in one: a look costs less than asking for one
+/// flag after the other.
+const READINESS: [Readiness; 256] = {
+    let mut table = [Readiness::NONE; 256];
     let mut index = 0;
-    while index <= ALL {
-        table[index] = readiness(index as u32);
+    while index < table.len() {
+        table[index] = readiness(index as i32);
         index += 1;
     }
     table
 };
 
-const fn readiness(flags: u32) -> Readiness {
+/// `EPOLLRDHUP` where it is in one byte. Of what is asked for, and what comes unasked, it alone is
+/// in the second byte.
+const RDHUP: i32 = libc::EPOLLRDHUP >> 8;
+const _: () = {
+    let others = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLERR | libc::EPOLLHUP;
+    assert!(others < 256 && others & RDHUP == 0);
+};
+
+const fn readiness(flags: i32) -> Readiness {
     let mut ready = Readiness::NONE;
-    if flags & libc::EPOLLIN as u32 != 0 {
+    if flags & libc::EPOLLIN != 0 {
         ready = ready.with(Readiness::READ);
     }
-    if flags & libc::EPOLLOUT as u32 != 0 {
+    if flags & libc::EPOLLOUT != 0 {
         ready = ready.with(Readiness::WRITE);
     }
-    if flags & (libc::EPOLLHUP as u32 | RDHUP >> RDHUP_SHIFT) != 0 {
+    if flags & (libc::EPOLLHUP | RDHUP) != 0 {
         ready = ready.with(Readiness::HUP).with(Readiness::READ);
     }
-    if flags & libc::EPOLLERR as u32 != 0 {
-        ready = ready
-            .with(Readiness::ERR)
-            .with(Readiness::READ)
-            .with(Readiness::WRITE);
+    if flags & libc::EPOLLERR != 0 {
+        let both = Readiness::READ.with(Readiness::WRITE);
+        ready = ready.with(Readiness::ERR).with(both);
     }
     ready
 }

@@ -17,7 +17,8 @@
 //! # Why "delivered, then re-armed"?
 //!
 //! Edge-triggered, level-triggered, one-shot and completion-based facilities all can do it, and
-//! each in its cheapest form: on epoll and kqueue `rearm` is no system call, on poll it sets a bit.
+//! each in its cheapest form: on epoll and kqueue a delivered direction stays armed, so `rearm` has
+//! nothing to do (`keeps_armed`), and the event center does not call it; on poll it sets a bit.
 //! A handler may be called for nothing and must try until it gets `WouldBlock` or a short transfer;
 //! it does so anyway.
 //!

@@ -181,11 +181,28 @@ impl Ring {
         })
     }
 
+    /// Ends the requests of these names. Each remains on the kernel's lists until its end is worked
+    /// out, so there are never many on their way.
+    pub(super) fn forget_all(&mut self, names: impl Iterator<Item = (u32, u32)>) -> io::Result<()> {
+        for (slot, serial) in names {
+            if self.uring.submission().is_full() {
+                self.finish()?;
+            }
+            self.forget(slot, serial)?;
+        }
+        self.finish()
+    }
+
     /// Ends all requests now, as they hold files open: the kernel takes its time with a ring that
     /// is closed.
     fn cancel_all(&mut self) -> io::Result<()> {
         let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(all.user_data(NOBODY))?;
+        self.finish()
+    }
+
+    /// Submits, and has everything worked out that comes of it.
+    fn finish(&mut self) -> io::Result<()> {
         self.enter()?;
         self.completions().for_each(drop);
         while self.gives_more()? {

@@ -1,7 +1,7 @@
 //! The promises, for many sources, threads and waits.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -50,6 +50,13 @@ pub fn all_at_once(kind: DriverKind) {
         for slot in 0..total {
             rig.rearm(u32::try_from(slot).unwrap(), Interest::READ);
         }
+    }
+    // What is dropped with all of them in it lets go of their files, and does so before it returns.
+    drop(rig);
+    for (mut ours, theirs, watched) in pairs {
+        drop((theirs, watched));
+        ours.set_nonblocking(true).unwrap();
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0, "the end of the stream");
     }
 }
 

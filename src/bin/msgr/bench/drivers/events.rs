@@ -1,4 +1,5 @@
-//! The cost of an event with its read, and of a wait without events, by the number of sources.
+//! The cost of an event with its read, of a wait without events, and of the end, by the number of
+//! sources.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -89,8 +90,8 @@ fn source() -> OwnedFd {
     EventFd::from_flags(flags).expect("a descriptor").into()
 }
 
-/// Nanoseconds of one entrant in one round: for an event, by how many are active, and for an empty
-/// wait.
+/// Nanoseconds of one entrant in one round: for an event, by how many are active; for an empty wait;
+/// and for each source when all is closed.
 fn measure(
     plan: &Plan,
     entrant: &Entrant,
@@ -114,6 +115,10 @@ fn measure(
         figures.push(Some(time.as_nanos() as f64 / events as f64));
     }
     figures.push(Some(empty_waits(plan, &mut *poller)));
+    let began = Instant::now();
+    drop(poller);
+    let count = sources.fds.len() + sources.bystanders;
+    figures.push(Some(began.elapsed().as_nanos() as f64 / count as f64));
     figures
 }
 
@@ -157,7 +162,7 @@ pub(super) fn tables(plan: &Plan) -> Vec<Table> {
 fn table(plan: &Plan, count: usize) -> Table {
     let title = format!(
         "{count} sources: ns per delivered event with its read and re-arm, by how many are active; \
-         and per empty wait (x: ratio to raw epoll)"
+         per empty wait; and per source at the end (x: ratio to raw epoll)"
     );
     let (mut entrants, mut missing) = entrants();
     let room = room_for(count);
@@ -189,7 +194,7 @@ fn table(plan: &Plan, count: usize) -> Table {
         (0..plan.rounds).map(|_| round()).collect::<Vec<_>>()
     });
     let mut columns: Vec<String> = active.iter().map(|n| format!("{n} active")).collect();
-    columns.push("empty wait".to_owned());
+    columns.extend(["empty wait", "close"].map(str::to_owned));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let names: Vec<&str> = entrants.iter().map(|entrant| entrant.name).collect();
     Table {

@@ -102,13 +102,14 @@ fn plots(tables: &[Table]) -> Result<Vec<String>, Box<dyn Error>> {
         .partition(|table| table.sources.is_some());
     let mut all = Vec::new();
     // By their place from either end, as there are fewer columns where few are all.
-    let columns: [(&str, Column); 4] = [
+    let columns: [(&str, Column); 5] = [
         ("one active", |_| 0),
         ("32 active", |_| 1),
         ("all active, or as many as there are descriptors", |table| {
-            table.columns.len() - 2
+            table.columns.len() - 3
         }),
-        ("empty wait", |table| table.columns.len() - 1),
+        ("empty wait", |table| table.columns.len() - 2),
+        ("close, for each source", |table| table.columns.len() - 1),
     ];
     if !series.is_empty() {
         for (name, column) in columns {
