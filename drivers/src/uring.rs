@@ -264,8 +264,8 @@ impl EventDriver for UringDriver {
 }
 
 impl Drop for UringDriver {
-    /// The ring would end all that is left by one request, for each of which the kernel looks
-    /// through those before it: half a minute for 100,000.
+    /// The ring would end all by one request, and the kernel looks for each through those that it
+    /// has ended already: three seconds for 19,000 sources, more than a minute for 100,000.
     fn drop(&mut self) {
         if self.process.is_current() && self.ring.is_of_this_thread() {
             let tenants = self.table.tenants();
