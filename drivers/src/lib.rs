@@ -33,8 +33,8 @@
 //! The owner's side of the contract: a direction is re-armed after a transfer in it returned
 //! `WouldBlock` or fewer bytes than asked for, and not before; until then it counts as still ready.
 //! This "delivered, then re-armed" rule is what edge-triggered, one-shot and completion-based
-//! facilities have in common, so each backend can use its cheapest form. An owner that remembers what
-//! it has armed may leave the call out where the driver `keeps_armed`.
+//! facilities have in common, so each backend can use its cheapest form. An owner that remembers
+//! what it has armed may leave the call out where the driver `keeps_armed`.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 

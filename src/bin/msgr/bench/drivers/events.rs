@@ -90,8 +90,8 @@ fn source() -> OwnedFd {
     EventFd::from_flags(flags).expect("a descriptor").into()
 }
 
-/// Nanoseconds of one entrant in one round: for an event, by how many are active; for an empty wait;
-/// and for each source when all is closed.
+/// Nanoseconds of one entrant in one round: for an event, by how many are active; for an empty
+/// wait; and for each source when all is closed.
 fn measure(
     plan: &Plan,
     entrant: &Entrant,
