@@ -14,16 +14,13 @@ use super::ceph::{Finished, Server, client, or_skip, run};
 use super::peers::Inbox;
 use super::rules::{admin, client_with};
 use super::{
-    CONNECT, DEADLINE, KEY, Place, V1, V2, WRONG_KEY, Way, ceph_command, drivers, log, python,
+    CONNECT, DEADLINE, KEY, Place, V1, V2, WRONG_KEY, Way, ceph_status, drivers, log, python,
     serve, way,
 };
 
 /// Runs `ceph -s` and librados, which both have to fail with this text.
 fn assert_refused(conf: &str, way: Way, error: &str) {
-    for finished in [
-        ceph_command(conf, &["-s"]),
-        run(python(conf, CONNECT), DEADLINE),
-    ] {
+    for finished in [ceph_status(conf), run(python(conf, CONNECT), DEADLINE)] {
         assert!(
             !matches!(finished.code, Some(0) | None),
             "{way:?}: {finished}"
