@@ -55,7 +55,6 @@ pub fn all_at_once(kind: DriverKind) {
     drop(rig);
     for (mut ours, theirs, watched) in pairs {
         drop((theirs, watched));
-        ours.set_nonblocking(true).unwrap();
         assert_eq!(ours.read(&mut [0]).unwrap(), 0, "the end of the stream");
     }
 }

@@ -161,8 +161,8 @@ pub(super) fn tables(plan: &Plan) -> Vec<Table> {
 
 fn table(plan: &Plan, count: usize) -> Table {
     let title = format!(
-        "{count} sources: ns per delivered event with its read and re-arm, by how many are active; \
-         per empty wait; and per source at the end (x: ratio to raw epoll)"
+        "{count} sources: ns per delivered event with its read, and re-arm if the driver wants one, \
+         by how many are active; per empty wait; and per source at the end (x: ratio to raw epoll)"
     );
     let (mut entrants, mut missing) = entrants();
     let room = room_for(count);
