@@ -21,6 +21,10 @@ use crate::{SLOTS_MAX, time};
 /// How many requests go to the kernel by one call.
 const SUBMISSIONS: u32 = 256;
 
+/// How many rounds the end of one batch of requests is given, each for some twenty completions or
+/// all: what is still watched may go on to complete meanwhile.
+const ROUNDS: u32 = SUBMISSIONS;
+
 /// How many completions wait without extra work for the kernel.
 const COMPLETIONS: u32 = 4096;
 
@@ -186,11 +190,11 @@ impl Ring {
     pub(super) fn forget_all(&mut self, names: impl Iterator<Item = (u32, u32)>) -> io::Result<()> {
         for (slot, serial) in names {
             if self.uring.submission().is_full() {
-                self.finish()?;
+                self.finish(ROUNDS)?;
             }
             self.forget(slot, serial)?;
         }
-        self.finish()
+        self.finish(ROUNDS)
     }
 
     /// Ends all requests now, as they hold files open: the kernel takes its time with a ring that
@@ -198,14 +202,18 @@ impl Ring {
     fn cancel_all(&mut self) -> io::Result<()> {
         let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(all.user_data(NOBODY))?;
-        self.finish()
+        // Nothing is watched any more, so this comes to an end.
+        self.finish(u32::MAX)
     }
 
-    /// Submits, and has everything worked out that comes of it.
-    fn finish(&mut self) -> io::Result<()> {
+    /// Submits, and has worked out what comes of it, in so many rounds at most.
+    fn finish(&mut self, rounds: u32) -> io::Result<()> {
         self.enter()?;
         self.completions().for_each(drop);
-        while self.gives_more()? {
+        for _ in 0..rounds {
+            if !self.gives_more()? {
+                break;
+            }
             self.completions().for_each(drop);
         }
         Ok(())
