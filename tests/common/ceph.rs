@@ -86,6 +86,8 @@ pub(crate) fn ceph_ping(command: impl Fn() -> Command, deadline: Duration) -> Fi
         if !(crashed || forgot) || tries == 3 {
             return finished;
         }
+        // If it were ours after all, this would be all that is seen of it.
+        println!("ceph ping has to be asked again: {finished}");
         tries += 1;
     }
 }
